@@ -1,0 +1,28 @@
+# The template's own commands. They install their tools into .venv, and nothing into the system.
+
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: .venv/ready ## Generate a service into build/ and start it: in Docker where that runs, else without
+	cookiecutter . --no-input --overwrite-if-exists --output-dir build
+	@if docker info >/dev/null 2>&1; then make -C build/my_service up; else make -C build/my_service run; fi
+
+.PHONY: test
+test: .venv/ready ## Run the whole test suite; what needs a Docker engine is skipped where there is none
+	pytest --numprocesses=2 -rs
+
+.PHONY: lint
+lint: .venv/ready ## Check the style of the template's own Python
+	ruff check hooks tests benchmarks
+	ruff format --check hooks tests benchmarks
+
+.venv/ready: pyproject.toml
+	python3 -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check "$$(sed -n 's/.*"\(uv==[^"]*\)".*/\1/p' pyproject.toml)"
+	.venv/bin/uv pip install --quiet --python .venv/bin/python --group dev
+	touch $@

@@ -1,0 +1,69 @@
+"""Refuse answers that would not become a working project, all at once, one sentence each."""
+
+import json
+import keyword
+import re
+import sys
+
+ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
+
+LONGEST_SLUG = 40
+EMAIL_WORD = r'[^@\s"\\<>()\[\],;:.]+'
+# Modules of the standard library that the running Python may not have yet
+NEW_MODULES = {"annotationlib", "compression", "test"}
+# What the generated project imports or runs, and the folders that it has of its own
+PROJECT_MODULES = {
+    "alembic", "asgiref", "blinker", "cachelib", "click", "config", "coverage", "dotenv",
+    "environs", "flask", "flask_debugtoolbar", "flask_sqlalchemy_lite", "greenlet", "gunicorn",
+    "hiredis", "iniconfig", "instance", "itsdangerous", "jinja2", "mako", "markupsafe",
+    "marshmallow", "mypy", "mypy_extensions", "nginx", "packaging", "pathspec", "pip", "pluggy",
+    "postgres", "psycopg", "psycopg_binary", "pygments", "pytest", "pytest_cov",
+    "pythonjsonlogger", "redis", "ruff", "setuptools", "sqlalchemy", "tests",
+    "typing_extensions", "uv", "werkzeug",
+}  # fmt: skip
+
+
+def check_slug(slug):
+    """Say what is wrong with the name of the package, if anything."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", slug):
+        return (
+            f"project_slug {slug!r} has to begin with a lower-case letter and to hold nothing "
+            "but a-z, 0-9 and _, such as 'my_service'."
+        )
+    if len(slug) > LONGEST_SLUG:
+        return f"project_slug is {len(slug)} characters long: {LONGEST_SLUG} are the most."
+    if keyword.iskeyword(slug) or keyword.issoftkeyword(slug):
+        return f"project_slug {slug!r} is a word of the Python language: choose another name."
+    if slug in {*sys.stdlib_module_names, *NEW_MODULES, *PROJECT_MODULES}:
+        return f"project_slug {slug!r} would hide the module of that name: choose another name."
+    return None
+
+
+def check_email(address):
+    """Say what is wrong with the e-mail address, if anything."""
+    if re.fullmatch(rf"{EMAIL_WORD}(\.{EMAIL_WORD})*@{EMAIL_WORD}(\.{EMAIL_WORD})+", address):
+        return None
+    return f"author_email {address!r} is not an e-mail address such as 'you@example.com'."
+
+
+def check_line(name, text):
+    """Say what keeps an answer from standing on one line of a text file, if anything."""
+    unfit = [c for c in text if not c.isprintable() and (c < " " or "\x7f" <= c <= "\x9f")]
+    if unfit or any(c in "\u2028\u2029" or "\ud800" <= c <= "\udfff" for c in text):
+        return f"{name} holds a line break or another control character: keep it to one line."
+    return None
+
+
+def problems(answers):
+    """Everything that is wrong with ``answers``, a sentence each."""
+    found = [check_slug(answers["project_slug"]), check_email(answers["author_email"])]
+    if not answers["project_name"].strip():
+        found.append("project_name is empty: say what the service is called.")
+    for name in ("project_name", "description", "author_name", "author_email"):
+        found.append(check_line(name, answers[name]))
+    return [problem for problem in found if problem]
+
+
+if __name__ == "__main__":
+    if found := problems(ANSWERS):
+        sys.exit("\n".join(found))

@@ -1,0 +1,141 @@
+"""Which files a choice of options leaves, and what must not be in any of them."""
+
+import re
+
+import pytest
+from conftest import COMBINATIONS, files_of, name_of
+
+ALWAYS = [
+    ".dockerignore",
+    ".editorconfig",
+    ".env",
+    ".env.example",
+    ".gitattributes",
+    ".github/dependabot.yml",
+    ".github/workflows/ci.yml",
+    ".gitignore",
+    ".pre-commit-config.yaml",
+    "Dockerfile",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "compose.override.yaml",
+    "compose.yaml",
+    "pyproject.toml",
+    "uv.lock",
+    "config/__init__.py",
+    "config/env.py",
+    "config/gunicorn.py",
+    "config/healthcheck.py",
+    "config/settings.py",
+    "my_service/__init__.py",
+    "my_service/assets.py",
+    "my_service/errors.py",
+    "my_service/health.py",
+    "my_service/home.py",
+    "my_service/logs.py",
+    "my_service/security.py",
+    "my_service/toolbar.py",
+    "my_service/static/favicon.svg",
+    "my_service/static/style.css",
+    "my_service/templates/base.html",
+    "my_service/templates/error.html",
+    "my_service/templates/home.html",
+    "tests/conftest.py",
+    "tests/test_errors.py",
+    "tests/test_health.py",
+    "tests/test_home.py",
+    "tests/test_logs.py",
+    "tests/test_security.py",
+    "tests/test_server.py",
+    "tests/test_settings.py",
+    "tests/test_toolbar.py",
+]
+OWNED = {
+    "use_postgres": [
+        "my_service/notes.py",
+        "my_service/database/__init__.py",
+        "my_service/database/commands.py",
+        "my_service/database/models.py",
+        "my_service/database/migrations/env.py",
+        "my_service/database/migrations/script.py.mako",
+        "my_service/database/migrations/versions/0001_create_notes.py",
+        "postgres/init.sql",
+        "tests/database/conftest.py",
+        "tests/database/test_migrations.py",
+        "tests/database/test_notes.py",
+    ],
+    "use_redis": ["my_service/cache.py", "tests/test_cache.py"],
+    "use_nginx": ["nginx/nginx.conf.template"],
+}
+NAMES = {
+    "use_postgres": "postgres|psql|psycopg|sqlalchemy|alembic|migrat|database|sqlite|pg_",
+    "use_redis": "redis|cachelib",
+    "use_nginx": "nginx",
+}
+
+
+def texts(project):
+    """The text of each file but .env, which holds random characters, by path."""
+    return {path: (project / path).read_bytes().decode() for path in files_of(project) - {".env"}}
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=name_of)
+def test_project_has_exactly_the_files_of_its_options(bake, combination):
+    owned = [file for option, chosen in combination.items() if chosen for file in OWNED[option]]
+
+    assert files_of(bake(**combination)) == {*ALWAYS, *owned}
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=name_of)
+def test_declined_option_leaves_no_trace(bake, combination):
+    project = bake(**combination)
+    declined = "|".join(NAMES[option] for option, chosen in combination.items() if not chosen)
+
+    traces = [
+        f"{path}:{number}: {line}"
+        for path, text in texts(project).items()
+        for number, line in enumerate([path, *text.splitlines()])
+        if declined and re.search(declined, line, re.IGNORECASE)
+    ]
+
+    assert traces == []
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=name_of)
+def test_text_is_clean(bake, combination):
+    project = bake(**combination)
+    foreign = (".html", ".mako", "ci.yml", "uv.lock")  # braces of their own
+
+    for path, text in texts(project).items():
+        assert "\r" not in text, path
+        assert text.endswith("\n"), path
+        assert not text.startswith("\n"), path
+        assert not text.endswith("\n\n"), path
+        assert not re.search(r"[ \t]$", text, re.MULTILINE), path
+        most = 2 if path.endswith((".py", ".mako")) else 1
+        assert "\n" * (most + 2) not in text, path
+        assert "cookiecutter" not in text, path
+        if not path.endswith(foreign):
+            assert not re.search(r"\{\{|\{%|\{#|#\}|%\}", text), path
+
+
+def test_generating_twice_differs_in_env_only(bake, tmp_path):
+    first, second = bake(), bake()
+
+    different = {
+        path
+        for path in files_of(first)
+        if (first / path).read_bytes() != (second / path).read_bytes()
+    }
+
+    assert files_of(first) == files_of(second)
+    assert different == {".env"}
+
+
+def test_env_is_for_its_owner_only_and_not_for_git(bake):
+    project = bake()
+
+    assert (project / ".env").stat().st_mode & 0o777 == 0o600
+    assert ".env" in (project / ".gitignore").read_text().splitlines()
+    assert "change-me" not in (project / ".env").read_text()

@@ -1,0 +1,97 @@
+"""The server, sized from the limits of its container: ``gunicorn --config python:config.gunicorn``."""
+
+import logging
+import math
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+
+from config import settings
+
+from {{ cookiecutter.project_slug }} import logs
+from {{ cookiecutter.project_slug }}.health import PATHS
+
+CGROUP = Path("/sys/fs/cgroup")
+MEMORY_PER_WORKER = 96 * 2**20  # bytes, generously
+MOST_WORKERS = 8
+
+
+def read_numbers(file: Path) -> list[int]:
+    """The numbers in a file of the cgroup; none where it is missing or sets no limit."""
+    words = file.read_text().split() if file.is_file() else []
+    return [int(word) for word in words] if words and "max" not in words else []
+
+
+def cpu_limit(cgroup: Path = CGROUP) -> float:
+    """CPUs that this container may use: its quota (cgroup v2 or v1), at most those of the machine."""
+    available = float(len(os.sched_getaffinity(0)))
+    quota = read_numbers(cgroup / "cpu.max") or [
+        *read_numbers(cgroup / "cpu/cpu.cfs_quota_us"),
+        *read_numbers(cgroup / "cpu/cpu.cfs_period_us"),
+    ]
+    return min(quota[0] / quota[1], available) if quota and quota[0] > 0 else available
+
+
+def memory_limit(cgroup: Path = CGROUP) -> float:
+    """Bytes that this container may use (cgroup v2 or v1); infinity without a limit."""
+    limit = read_numbers(cgroup / "memory.max") or read_numbers(
+        cgroup / "memory/memory.limit_in_bytes"
+    )
+    return limit[0] if limit and limit[0] < 2**60 else math.inf
+
+
+def worker_count(cpus: float, memory: float) -> int:
+    """One worker for each CPU, but two for safety, and no more than memory has room for."""
+    return int(max(1, min(max(2, math.ceil(cpus)), memory // MEMORY_PER_WORKER, MOST_WORKERS)))
+
+
+class RequestLogger(Logger):
+    """gunicorn's own lines in the form of all others, and one for each request."""
+
+    def setup(self, cfg: Config) -> None:
+        """Leave formats and handlers to the root logger."""
+        self.cfg = cfg
+        logs.configure(settings.LOG_LEVEL, settings.LOG_FORMAT)
+        self.error_log.propagate = self.access_log.propagate = True
+
+    def access(self, resp: Any, req: Any, environ: Any, request_time: timedelta) -> None:
+        """Log one request; the probes only when they fail."""
+        status = int(str(resp.status)[:3])
+        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO") or environ["RAW_URI"]
+        if path in PATHS and status < 400:
+            return
+        details = {
+            "request_id": environ.get("request_id"),
+            "method": method,
+            "path": path,
+            "status": status,
+            "duration_ms": round(request_time.total_seconds() * 1000, 1),
+            "remote_addr": environ.get("REMOTE_ADDR"),
+        }
+        self.access_log.info("%s %s %d", method, path, status, extra=details)
+
+
+def when_ready(server: Arbiter) -> None:
+    """Say how the server was sized, and why."""
+    size = f"{workers} workers of {threads} threads each"
+    limits = f"{cpu_limit():.3g} CPUs and {memory_limit() / 2**20:.4g} MiB of memory"
+    logging.getLogger("gunicorn.error").info("%s, for %s", size, limits)
+
+
+wsgi_app = "{{ cookiecutter.project_slug }}:create_app()"
+bind = f"0.0.0.0:{settings.PORT}"
+worker_class = "gthread"
+workers = settings.WEB_CONCURRENCY or worker_count(cpu_limit(), memory_limit())
+threads = settings.WEB_THREADS
+preload_app = True
+graceful_timeout = settings.GRACEFUL_TIMEOUT
+keepalive = 75  # seconds: longer than a proxy in front keeps its connections
+worker_tmp_dir = "/dev/shm"  # noqa: S108 (the heartbeat must not wait for a disk)
+control_socket_disable = True
+secure_scheme_headers: dict[str, str] = {}  # ProxyFix decides whom to believe
+logger_class = RequestLogger

@@ -1,0 +1,125 @@
+"""Every setting, read once from the environment; ``.env.example`` explains each.
+
+A bad configuration ends the process here, with a list of everything that is wrong with it.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from environs import EnvValidationError, FileAwareEnv, ValidationError, validate
+
+env = FileAwareEnv(eager=False, strip_whitespace=True)
+unreadable: dict[str, list[str]] = {}
+
+
+def secret(read: Callable[..., Any], name: str, *default: Any, **options: Any) -> Any:
+    """Read a variable whose value may stand in a file instead, named by ``NAME_FILE``."""
+    try:
+        return read(name, *default, **options)
+    except ValueError as error:
+        unreadable[name] = [str(error)]
+
+
+def in_development(value: Any) -> Any:
+    """``value`` as the default in development; production has none, and must be told."""
+    return ... if PRODUCTION else value
+
+
+def strong(key: str) -> None:
+    """Refuse what others could guess."""
+    example = any(word in key.lower() for word in ("change", "example", "secret"))
+    if not key or (PRODUCTION and (len(key) < 32 or len(set(key)) < 10 or example)):
+        raise ValidationError("Must be 32 random characters or more: `make env` writes them.")
+
+
+def hosts(names: list[str]) -> None:
+    """Refuse a list that would refuse every request."""
+    if not names or not all(names):
+        raise ValidationError("Must be names of hosts, separated by commas.")
+
+
+def only_in_development(switch: bool) -> None:
+    """Refuse what would show the inside of the service to everyone."""
+    if PRODUCTION and switch:
+        raise ValidationError("Must be off in production.")
+
+
+# What the service is called, on its pages
+SERVICE_NAME = {{ cookiecutter.__python_name }}
+SERVICE_DESCRIPTION = {{ cookiecutter.__python_description }}
+
+# Where it runs
+if os.environ.get("APP_ENV", "development") == "development":
+    env.read_env(Path(__file__).parents[1] / ".env", recurse=False)
+APP_ENV = env.str("APP_ENV", "production", validate=validate.OneOf(["production", "development"]))
+PRODUCTION = APP_ENV != "development"
+DEBUG = env.bool("FLASK_DEBUG", False, validate=only_in_development)
+
+# Sessions
+SECRET_KEY = secret(env.str, "SECRET_KEY", validate=strong)
+SECRET_KEY_FALLBACKS = secret(env.list, "SECRET_KEY_FALLBACKS", [])
+SESSION_COOKIE_NAME = "__Host-session" if PRODUCTION else "session"
+SESSION_COOKIE_SECURE = PRODUCTION
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+PERMANENT_SESSION_LIFETIME = timedelta(hours=12)
+
+# Requests
+TRUSTED_HOSTS = env.list(
+    "TRUSTED_HOSTS", in_development(["localhost", "127.0.0.1"]), subcast=str.strip, validate=hosts
+)
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0, validate=validate.Range(0, 8))
+MAX_CONTENT_LENGTH = env.int("MAX_CONTENT_LENGTH", 1_048_576, validate=validate.Range(1))
+SEND_FILE_MAX_AGE_DEFAULT = 31_536_000 if PRODUCTION else None
+
+# Logs
+LOG_LEVEL = env.str(
+    "LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])
+)
+LOG_FORMAT = env.str(
+    "LOG_FORMAT", "json" if PRODUCTION else "console", validate=validate.OneOf(["json", "console"])
+)
+
+# The server
+PORT = env.int("PORT", 8000, validate=validate.Range(1, 65_535))
+WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", None, validate=validate.Range(1, 64))
+WEB_THREADS = env.int("WEB_THREADS", 8, validate=validate.Range(1, 256))
+GRACEFUL_TIMEOUT = env.int("GRACEFUL_TIMEOUT", 30, validate=validate.Range(1, 3_600))
+{% if cookiecutter.use_postgres %}
+
+# PostgreSQL; in development, where no server is named, a file under instance/
+DATABASE_URL = secret(
+    env.str,
+    "DATABASE_URL",
+    in_development("sqlite:///{{ cookiecutter.project_slug }}.db"),
+    validate=validate.Regexp(
+        r"sqlite:|postgresql(\+psycopg)?://([^@/]*@)?(\[[^\]]+\]|[^@/:]*)(:\d+)?/.",
+        error="Must be like postgresql+psycopg://user:password@host:5432/name.",
+    ),
+)
+{% endif %}
+{% if cookiecutter.use_redis %}
+
+# Redis; in development, where no server is named, the memory of the process
+REDIS_URL = secret(
+    env.str,
+    "REDIS_URL",
+    in_development(None),
+    validate=validate.Regexp(
+        r"rediss?://([^@/]*@)?(\[[^\]]+\]|[^@/:]+)(:\d+)?(/\d*)?(\?.*)?$",
+        error="Must be like redis://:password@host:6379/0.",
+    ),
+)
+{% endif %}
+
+try:
+    env.seal()
+except EnvValidationError as error:
+    unreadable.update(error.error_messages)  # type: ignore[arg-type]
+if unreadable:
+    problems = [f"  {name}: {' '.join(reasons)}" for name, reasons in unreadable.items()]
+    sys.exit("\n".join(["These settings are wrong (.env.example explains them):", *problems]))

@@ -1,0 +1,66 @@
+from threading import Event
+from time import monotonic
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from {{ cookiecutter.project_slug }} import health
+
+
+def fail() -> None:
+    raise ConnectionError("no route to 10.0.0.1")
+
+
+@pytest.fixture
+def app(app: Flask) -> Flask:
+    app.extensions["health"].clear()
+    health.add_check(app, "good", lambda: None)
+    return app
+
+
+def test_livez_asks_nobody(app: Flask, client: FlaskClient) -> None:
+    health.add_check(app, "bad", fail)
+
+    response = client.get("/livez")
+
+    assert response.status_code == 200
+    assert response.json == {"status": "ok"}
+
+
+def test_readyz_names_what_it_asked(client: FlaskClient) -> None:
+    response = client.get("/readyz")
+
+    assert response.status_code == 200
+    assert response.json == {"status": "ok", "checks": {"good": "ok"}}
+
+
+def test_readyz_says_what_fails_and_only_the_log_why(
+    app: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    health.add_check(app, "bad", fail)
+
+    response = client.get("/readyz")
+
+    assert response.status_code == 503
+    assert response.json == {"status": "failing", "checks": {"good": "ok", "bad": "failing"}}
+    assert "bad is not ready: no route to 10.0.0.1" in caplog.messages
+
+
+def test_readyz_does_not_wait_for_what_hangs(
+    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "TIMEOUT", 0.1)
+    release = Event()
+    health.add_check(app, "slow", release.wait)
+    health.add_check(app, "slower", release.wait)
+
+    start = monotonic()
+    first, second = client.get("/readyz"), client.get("/readyz")
+    took = monotonic() - start
+    release.set()
+
+    assert first.status_code == second.status_code == 503
+    assert first.json is not None
+    assert first.json["checks"] == {"good": "ok", "slow": "failing", "slower": "failing"}
+    assert took < 0.5

@@ -1,0 +1,78 @@
+import json
+import logging
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+import pytest
+from flask import Flask
+
+from {{ cookiecutter.project_slug }} import logs
+
+
+@pytest.fixture
+def output(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield lambda: capsys.readouterr().out
+    root.handlers, root.level = handlers, level
+
+
+def test_line_is_a_json_object(output: Callable[[], str]) -> None:
+    logs.configure("INFO", "json")
+
+    logging.getLogger("shop").warning("sold %d\nof %s", 3, '"these"', extra={"customer": 7})
+
+    line = json.loads(output())
+    assert datetime.fromisoformat(line.pop("time")).utcoffset() is not None
+    assert line == {
+        "level": "WARNING",
+        "logger": "shop",
+        "message": 'sold 3\nof "these"',
+        "customer": 7,
+    }
+
+
+def test_traceback_stays_on_its_line(output: Callable[[], str]) -> None:
+    logs.configure("INFO", "json")
+
+    try:
+        raise ValueError("one\ntwo")
+    except ValueError:
+        logging.getLogger("shop").exception("cannot sell")
+
+    [line] = output().splitlines()
+    assert "ValueError: one\ntwo" in json.loads(line)["traceback"]
+
+
+def test_line_for_people_is_text(output: Callable[[], str]) -> None:
+    logs.configure("INFO", "console")
+
+    logging.getLogger("shop").info("open")
+    logging.getLogger("shop").debug("the level is too low for this")
+
+    assert output().endswith(" INFO     shop: open\n")
+
+
+def test_line_names_its_request(output: Callable[[], str], make_app: Callable[..., Flask]) -> None:
+    app = make_app()
+    logs.configure("INFO", "json")
+
+    @app.get("/sell")
+    def sell() -> str:
+        logging.getLogger("shop").info("sold")
+        return "sold"
+
+    response = app.test_client().get("/sell")
+
+    assert json.loads(output())["request_id"] == response.headers["X-Request-ID"]
+
+
+def test_application_logs_as_its_settings_say(
+    output: Callable[[], str], make_app: Callable[..., Flask]
+) -> None:
+    make_app(TESTING=False, LOG_LEVEL="ERROR", LOG_FORMAT="json")
+
+    logging.getLogger("shop").warning("not this")
+    logging.getLogger("shop").error("this")
+
+    assert json.loads(output())["message"] == "this"

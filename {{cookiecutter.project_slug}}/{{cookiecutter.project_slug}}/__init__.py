@@ -1,0 +1,34 @@
+"""The application factory."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask
+
+from . import assets, {{ "cache, " if cookiecutter.use_redis }}{{ "database, " if cookiecutter.use_postgres }}errors, health, home, logs, {{ "notes, " if cookiecutter.use_postgres }}security, toolbar
+
+
+def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
+    """Build the application; ``settings`` take precedence over the environment's."""
+    app = Flask(__name__)
+    app.config.from_object("config.settings")
+    app.config.from_mapping(settings)
+
+    logs.init_app(app)
+    security.init_app(app)
+    errors.init_app(app)
+    assets.init_app(app)
+    health.init_app(app)
+{% if cookiecutter.use_postgres %}
+    database.init_app(app)
+{% endif %}
+{% if cookiecutter.use_redis %}
+    cache.init_app(app, {{ "notes.bp" if cookiecutter.use_postgres else "home.bp" }})
+{% endif %}
+    toolbar.init_app(app)
+
+    app.register_blueprint(home.bp)
+{% if cookiecutter.use_postgres %}
+    app.register_blueprint(notes.bp)
+{% endif %}
+    return app

@@ -1,0 +1,73 @@
+"""PostgreSQL: the connection pool, a session for each request, and the commands around them."""
+
+import logging
+import os
+from typing import Any
+
+from flask import Flask
+from flask_sqlalchemy_lite import SQLAlchemy
+from sqlalchemy import Engine, make_url, text
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from werkzeug.exceptions import ServiceUnavailable
+from werkzeug.wrappers import Response
+
+from .. import errors, health
+from . import commands
+
+db = SQLAlchemy(session_options={"expire_on_commit": False})
+logger = logging.getLogger(__name__)
+
+# Seconds, milliseconds for the server: no request waits for the database much longer.
+CONNECT_TIMEOUT = 2
+SERVER_TIMEOUTS = {
+    "statement_timeout": 3_000,
+    "lock_timeout": 2_000,
+    "idle_in_transaction_session_timeout": 10_000,
+}
+
+
+def init_app(app: Flask) -> None:
+    """Open a pool on the database, close each session with its request, register the commands."""
+    app.config["SQLALCHEMY_ENGINES"] = {"default": engine_options(app.config)}
+    db.init_app(app)
+    with app.app_context():
+        engine = db.engine
+    # A connection must not be used on both sides of a fork.
+    os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
+
+    health.add_check(app, "postgres", lambda: ping(engine))
+    for kind in (OperationalError, InterfaceError, PoolTimeoutError):
+        app.register_error_handler(kind, unavailable)
+    for command in commands.ALL:
+        app.cli.add_command(command)
+
+
+def engine_options(config: dict[str, Any]) -> dict[str, Any]:
+    """What ``create_engine`` needs: for PostgreSQL a connection for each thread, and time-outs."""
+    url = make_url(config["DATABASE_URL"])
+    if url.get_backend_name() != "postgresql":
+        return {"url": url}
+    options = [f"-c {name}={value}" for name, value in SERVER_TIMEOUTS.items()]
+    options += url.normalized_query.get("options", ())
+    return {
+        "url": url,
+        "connect_args": {"connect_timeout": CONNECT_TIMEOUT, "options": " ".join(options)},
+        "pool_size": config["WEB_THREADS"] + 1,  # one more for the readiness check
+        "max_overflow": 0,
+        "pool_timeout": CONNECT_TIMEOUT,
+        "pool_pre_ping": True,
+        "pool_recycle": 1_800,
+    }
+
+
+def ping(engine: Engine) -> None:
+    """Ask the database for an answer."""
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+
+
+def unavailable(error: Exception) -> Response:
+    """Tell the client to come back, and the log why."""
+    logger.error("the database does not answer: %s", error)
+    return errors.answer(ServiceUnavailable("The database does not answer.", retry_after=5))

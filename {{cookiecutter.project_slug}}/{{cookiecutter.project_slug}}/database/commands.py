@@ -1,0 +1,72 @@
+"""``flask migrate``, ``revision``, ``downgrade`` and ``seed``."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from flask.cli import with_appcontext
+from sqlalchemy.exc import SQLAlchemyError
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+def alembic_config() -> Config:
+    """The settings of Alembic, which keeps its migrations in this package."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def run(step: Callable[..., Any], *args: Any, **options: Any) -> None:
+    """Run a command of Alembic; a failure is a message and exit code 1."""
+    try:
+        step(alembic_config(), *args, **options)
+    except (CommandError, SQLAlchemyError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@click.command()
+@click.argument("revision", default="head")
+@with_appcontext
+def migrate(revision: str) -> None:
+    """Bring the database up to REVISION, by default the newest."""
+    run(command.upgrade, revision)
+
+
+@click.command()
+@click.argument("revision", default="-1")
+@with_appcontext
+def downgrade(revision: str) -> None:
+    """Take the database back to REVISION, by default by one step."""
+    run(command.downgrade, revision)
+
+
+@click.command()
+@click.option("-m", "--message", required=True, help="What changes.")
+@with_appcontext
+def revision(message: str) -> None:
+    """Write a migration from the differences between models and database."""
+    run(command.revision, message=message, autogenerate=True)
+
+
+@click.command()
+@with_appcontext
+def seed() -> None:
+    """Fill an empty database with something to look at."""
+    from . import db
+    from .models import Note
+
+    if db.session.query(Note).first():
+        click.echo("There are notes already: nothing to do.")
+        return
+    db.session.add_all(Note(title=f"Note {n}", body="An example.") for n in range(1, 6))
+    db.session.commit()
+    click.echo("Five notes written.")
+
+
+ALL = [migrate, downgrade, revision, seed]

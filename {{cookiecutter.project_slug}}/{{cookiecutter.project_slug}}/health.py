@@ -1,0 +1,73 @@
+"""Whether the process answers (``/livez``) and whether it can do its work (``/readyz``).
+
+A service that is needed for the work registers its own check with ``add_check``.
+"""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from time import monotonic
+from typing import Any
+
+from flask import Blueprint, Flask, current_app
+from flask.typing import ResponseReturnValue
+
+PATHS = frozenset({"/livez", "/readyz"})
+TIMEOUT = 1.5  # seconds for all checks together
+
+bp = Blueprint("health", __name__)
+logger = logging.getLogger(__name__)
+
+
+class Check:
+    """Something to ask, in a thread of its own: one that hangs holds nobody else up."""
+
+    def __init__(self, name: str, ask: Callable[[], Any]) -> None:
+        self.name = name
+        self.ask = ask
+        self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"check-{name}")
+        self.running: Future[Any] | None = None
+
+    def start(self) -> Future[Any]:
+        """Ask, or join those who are waiting for the answer already."""
+        if self.running is None or self.running.done():
+            self.running = self.executor.submit(self.ask)
+        return self.running
+
+    def result(self, answer: Future[Any], deadline: float) -> str:
+        """``ok`` or ``failing``; the reason goes to the log only."""
+        try:
+            answer.result(timeout=max(0, deadline - monotonic()))
+        except Exception as error:
+            reason = " ".join(str(error).split()) or "no answer in time"
+            logger.warning("%s is not ready: %s", self.name, reason)
+            return "failing"
+        return "ok"
+
+
+def init_app(app: Flask) -> None:
+    """Serve the two probes."""
+    app.extensions["health"] = []
+    app.register_blueprint(bp)
+
+
+def add_check(app: Flask, name: str, ask: Callable[[], Any]) -> None:
+    """Make ``/readyz`` call ``ask``, which raises an exception when the work cannot be done."""
+    app.extensions["health"].append(Check(name, ask))
+
+
+@bp.get("/livez")
+def livez() -> ResponseReturnValue:
+    """Answer without asking anything else: a restart would not mend what is elsewhere."""
+    return {"status": "ok"}
+
+
+@bp.get("/readyz")
+def readyz() -> ResponseReturnValue:
+    """Run all checks side by side; 503 when one of them fails or does not answer in time."""
+    deadline = monotonic() + TIMEOUT
+    started = [(check, check.start()) for check in current_app.extensions["health"]]
+    checks = {check.name: check.result(answer, deadline) for check, answer in started}
+    if "failing" in checks.values():
+        return {"status": "failing", "checks": checks}, 503
+    return {"status": "ok", "checks": checks}
