@@ -66,11 +66,12 @@ def bake(cookies):
     return generate
 
 
-def each_combination(fixture: str = "project"):
-    """Run a test for each combination; those of one combination run in the same process."""
+def each_combination(option: str | None = None, fixture: str = "project"):
+    """Run a test for each combination, or each with ``option``; one process runs all of one."""
     parameters = [
         pytest.param(c, id=name_of(c), marks=pytest.mark.xdist_group(name_of(c)))
         for c in COMBINATIONS
+        if option is None or c[option]
     ]
     return pytest.mark.parametrize(fixture, parameters, indirect=True)
 
