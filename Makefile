@@ -18,8 +18,8 @@ test: .venv/ready ## Run the whole test suite; what needs a Docker engine is ski
 
 .PHONY: lint
 lint: .venv/ready ## Check the style of the template's own Python
-	ruff check hooks tests benchmarks
-	ruff format --check hooks tests benchmarks
+	ruff check hooks tests
+	ruff format --check hooks tests
 
 .venv/ready: pyproject.toml
 	python3 -m venv .venv

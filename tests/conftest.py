@@ -17,7 +17,7 @@ COMBINATIONS = [
 ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
-    if name not in {"VIRTUAL_ENV", "PYTHONPATH", "COMPOSE_FILE", "MAKEFLAGS", "MAKELEVEL"}
+    if not name.startswith(("COMPOSE_", "MAKE", "PYTHON", "VIRTUAL_ENV"))
 } | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 

@@ -3,18 +3,18 @@
 import logging
 import math
 import os
-from datetime import timedelta
+import sys
 from pathlib import Path
 from typing import Any
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
+from gunicorn.workers.base import Worker
 
 from config import settings
 
-from {{ cookiecutter.project_slug }} import logs
-from {{ cookiecutter.project_slug }}.health import PATHS
+from {{ cookiecutter.project_slug }} import create_app, logs
 
 CGROUP = Path("/sys/fs/cgroup")
 MEMORY_PER_WORKER = 96 * 2**20  # bytes, generously
@@ -50,30 +50,17 @@ def worker_count(cpus: float, memory: float) -> int:
     return int(max(1, min(max(2, math.ceil(cpus)), memory // MEMORY_PER_WORKER, MOST_WORKERS)))
 
 
-class RequestLogger(Logger):
-    """gunicorn's own lines in the form of all others, and one for each request."""
+class RootLogger(Logger):
+    """gunicorn's own lines in the form of all others; requests are logged by the service."""
 
     def setup(self, cfg: Config) -> None:
         """Leave formats and handlers to the root logger."""
         self.cfg = cfg
+        self.error_log.propagate = True
         logs.configure(settings.LOG_LEVEL, settings.LOG_FORMAT)
-        self.error_log.propagate = self.access_log.propagate = True
 
-    def access(self, resp: Any, req: Any, environ: Any, request_time: timedelta) -> None:
-        """Log one request; the probes only when they fail."""
-        status = int(str(resp.status)[:3])
-        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO") or environ["RAW_URI"]
-        if path in PATHS and status < 400:
-            return
-        details = {
-            "request_id": environ.get("request_id"),
-            "method": method,
-            "path": path,
-            "status": status,
-            "duration_ms": round(request_time.total_seconds() * 1000, 1),
-            "remote_addr": environ.get("REMOTE_ADDR"),
-        }
-        self.access_log.info("%s %s %d", method, path, status, extra=details)
+    def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:
+        """Log nothing."""
 
 
 def when_ready(server: Arbiter) -> None:
@@ -83,15 +70,28 @@ def when_ready(server: Arbiter) -> None:
     logging.getLogger("gunicorn.error").info("%s, for %s", size, limits)
 
 
+def pre_fork(server: Arbiter, worker: Worker) -> None:
+    """In debug mode let the new worker read the service from disk, but not the libraries."""
+    for name in list(sys.modules) if settings.DEBUG else []:
+        if name.partition(".")[0] in {"config", create_app.__module__}:
+            del sys.modules[name]
+
+
 wsgi_app = "{{ cookiecutter.project_slug }}:create_app()"
 bind = f"0.0.0.0:{settings.PORT}"
 worker_class = "gthread"
 workers = settings.WEB_CONCURRENCY or worker_count(cpu_limit(), memory_limit())
 threads = settings.WEB_THREADS
-preload_app = True
+preload_app = not settings.DEBUG
 graceful_timeout = settings.GRACEFUL_TIMEOUT
 keepalive = 75  # seconds: longer than a proxy in front keeps its connections
 worker_tmp_dir = "/dev/shm"  # noqa: S108 (the heartbeat must not wait for a disk)
 control_socket_disable = True
 secure_scheme_headers: dict[str, str] = {}  # ProxyFix decides whom to believe
-logger_class = RequestLogger
+logger_class = RootLogger
+
+if settings.DEBUG:
+    create_app()  # loads the libraries, once
+    reload = True
+    workers = 1
+    keepalive = 0

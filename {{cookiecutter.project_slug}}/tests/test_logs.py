@@ -6,7 +6,7 @@ from datetime import datetime
 import pytest
 from flask import Flask
 
-from {{ cookiecutter.project_slug }} import logs
+from {{ cookiecutter.project_slug }} import health, logs
 
 
 @pytest.fixture
@@ -64,7 +64,38 @@ def test_line_names_its_request(output: Callable[[], str], make_app: Callable[..
 
     response = app.test_client().get("/sell")
 
-    assert json.loads(output())["request_id"] == response.headers["X-Request-ID"]
+    lines = [json.loads(line) for line in output().splitlines()]
+    assert [line["logger"] for line in lines] == ["shop", "{{ cookiecutter.project_slug }}.requests"]
+    assert {line["request_id"] for line in lines} == {response.headers["X-Request-ID"]}
+
+
+def test_request_is_logged_when_it_is_answered(
+    output: Callable[[], str], make_app: Callable[..., Flask]
+) -> None:
+    app = make_app()
+    logs.configure("INFO", "json")
+
+    app.test_client().get("/nope?q=1")
+
+    line = json.loads(output())
+    assert line["duration_ms"] > 0
+    fields = ("method", "path", "status", "remote_addr")
+    assert [line[field] for field in fields] == ["GET", "/nope", 404, "127.0.0.1"]
+
+
+@pytest.mark.parametrize(("fails", "logged"), [(False, 0), (True, 1)])
+def test_probe_is_logged_only_when_it_fails(
+    make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture, fails: bool, logged: int
+) -> None:
+    app = make_app()
+    app.extensions["health"].clear()
+    if fails:
+        health.add_check(app, "bad", lambda: 1 / 0)
+    caplog.set_level(logging.INFO)
+
+    app.test_client().get("/readyz")
+
+    assert len([record for record in caplog.records if record.name.endswith("requests")]) == logged
 
 
 def test_application_logs_as_its_settings_say(

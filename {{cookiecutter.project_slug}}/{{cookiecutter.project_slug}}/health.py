@@ -12,7 +12,7 @@ from typing import Any
 from flask import Blueprint, Flask, current_app
 from flask.typing import ResponseReturnValue
 
-PATHS = frozenset({"/livez", "/readyz"})
+PROBES = frozenset({"/livez", "/readyz"})
 TIMEOUT = 1.5  # seconds for all checks together
 
 bp = Blueprint("health", __name__)

@@ -1,0 +1,437 @@
+"""The stacks, booted: what their front doors answer, and what their images and logs hold."""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import COMBINATIONS, ENVIRONMENT, name_of, run
+
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+FULL, BARE = COMBINATIONS[0], COMBINATIONS[-1]
+
+
+@dataclass
+class Stack:
+    """A running stack."""
+
+    project: Path
+    options: dict
+    port: int
+    seconds: float
+
+    def compose(self, *arguments, check=True):
+        return run(
+            "docker", "compose", "-f", "compose.yaml", *arguments, cwd=self.project, check=check
+        )
+
+    def get(self, path, method="GET", body=None, host=None, **headers):
+        """Ask the front door, in a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        if body is not None:
+            body, headers["Content-Type"] = json.dumps(body), "application/json"
+        if host:
+            headers["Host"] = host
+        connection.request(method, path, body=body, headers=headers | {"Connection": "close"})
+        response = connection.getresponse()
+        response.text = response.read().decode()
+        return response
+
+    def logs(self, service):
+        text = self.compose("logs", "--no-log-prefix", "--no-color", service).stdout
+        return [line for line in text.splitlines() if line.strip()]
+
+
+def free_containers(project):
+    run("docker", "compose", "down", "--volumes", "--remove-orphans", "--timeout=2", cwd=project)
+
+
+def report(request, line):
+    """Show progress while the tests run."""
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter:
+        reporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def engine():
+    """Docker with Compose; without it the test is skipped, but not where it is demanded."""
+    works = shutil.which("docker", path=ENVIRONMENT["PATH"]) and (
+        subprocess.run(["docker", "compose", "ls"], capture_output=True).returncode == 0
+    )
+    if not works:
+        refuse = pytest.fail if os.environ.get("REQUIRE_DOCKER") else pytest.skip
+        refuse("no Docker engine answers")
+
+
+def generate(cookies, options, slug):
+    result = cookies.bake(extra_context={"project_slug": slug, **options})
+    assert result.exception is None, result.exception
+    return result.project_path
+
+
+@pytest.fixture(scope="module", params=COMBINATIONS, ids=name_of)
+def stack(request, engine, cookies_session):
+    """The production shape of a combination, with nothing but the generated files."""
+    options = request.param
+    project = generate(cookies_session, options, "stack_" + name_of(options).replace("-", "_"))
+    free_containers(project)
+    begun = time.monotonic()
+    run(*"docker compose -f compose.yaml up --detach --build --wait".split(), cwd=project)
+    seconds = time.monotonic() - begun
+    report(request, f"{name_of(options)}: healthy after {seconds:.1f} s")
+    yield Stack(project, options, 8080 if options["use_nginx"] else 8000, seconds)
+    free_containers(project)
+
+
+def test_front_door_answers(stack):
+    page, live = stack.get("/"), stack.get("/livez")
+
+    assert page.status == 200
+    assert page.getheader("Content-Type") == "text/html; charset=utf-8"
+    assert "<h1>My Service</h1>" in page.text
+    assert (live.status, json.loads(live.text)) == (200, {"status": "ok"})
+
+
+def test_readiness_asks_what_was_chosen(stack):
+    response = stack.get("/readyz")
+
+    chosen = [name for name in ("postgres", "redis") if stack.options[f"use_{name}"]]
+    assert response.status == 200
+    assert json.loads(response.text) == {"status": "ok", "checks": dict.fromkeys(chosen, "ok")}
+
+
+def test_only_the_front_door_is_published(stack):
+    containers = [
+        json.loads(line) for line in stack.compose("ps", "--format=json").stdout.splitlines()
+    ]
+
+    published = {
+        (port["URL"], port["PublishedPort"])
+        for container in containers
+        for port in container["Publishers"]
+        if port["PublishedPort"]
+    }
+    assert published == {("127.0.0.1", stack.port)}
+
+
+@pytest.mark.parametrize("path", ["/", "/nope"])
+def test_response_is_guarded_and_has_an_id(stack, path):
+    response = stack.get(path)
+
+    assert re.fullmatch("[0-9a-f]{32}", response.getheader("X-Request-ID"))
+    assert "unsafe-inline" not in response.getheader("Content-Security-Policy")
+    assert response.headers.get_all("X-Content-Type-Options") == ["nosniff"]
+    assert response.headers.get_all("X-Frame-Options") == ["DENY"]
+
+
+def test_error_is_a_page_or_a_problem_document(stack):
+    page, problem = stack.get("/nope"), stack.get("/nope", Accept="application/json")
+
+    assert (page.status, problem.status) == (404, 404)
+    assert page.getheader("Content-Type").startswith("text/html")
+    assert problem.getheader("Content-Type") == "application/problem+json"
+
+
+def test_client_cannot_choose_its_request_id(stack):
+    assert stack.get("/", X_Request_ID="chosen-by-me").getheader("X-Request-ID") != "chosen-by-me"
+
+
+def test_unknown_host_is_refused(stack):
+    if stack.options["use_nginx"]:
+        with pytest.raises(http.client.RemoteDisconnected):
+            stack.get("/", host="evil.example")
+    else:
+        assert stack.get("/", host="evil.example").status == 400
+
+
+def test_body_that_is_too_large_is_refused(stack):
+    response = stack.get(
+        "/notes" if stack.options["use_postgres"] else "/", "POST", body="x" * 1_100_000
+    )
+
+    assert response.status in (
+        {413} if stack.options["use_postgres"] or stack.options["use_nginx"] else {405}
+    )
+
+
+def test_static_file_is_kept_by_browsers(stack):
+    address = re.search(r'href="(/static/style\.css\?v=\w+)"', stack.get("/").text)[1]
+
+    response = stack.get(address)
+
+    assert response.status == 200
+    assert "max-age=31536000" in response.getheader("Cache-Control")
+    assert response.headers.get_all("X-Content-Type-Options") == ["nosniff"]
+
+
+def test_notes_can_be_written_and_read(stack):
+    if not stack.options["use_postgres"]:
+        assert stack.get("/notes").status == 404
+        return
+
+    created = stack.get("/notes", "POST", body={"title": "Milk 🥛"})
+    address = created.getheader("Location")
+    listed, again = stack.get("/notes"), stack.get("/notes")
+    deleted = stack.get(address, "DELETE")
+    empty = stack.get("/notes")
+
+    assert created.status == 201
+    assert json.loads(listed.text)["items"] == [json.loads(created.text)]
+    assert again.text == listed.text
+    assert deleted.status == 204
+    assert json.loads(empty.text)["items"] == []
+
+
+def test_answers_are_cached(stack):
+    path = "/notes?page=1" if stack.options["use_postgres"] else "/?again"
+
+    hits = [stack.get(path).getheader("X-Cache") for _ in range(8)]
+
+    assert hits == ([None] + ["hit"] * 7 if stack.options["use_redis"] else [None] * 8)
+
+
+def test_every_line_is_json_and_none_complains(stack):
+    stack.get("/nope?secret=1")
+    stack.get("/livez")
+    services = ["web", *(["nginx"] if stack.options["use_nginx"] else [])]
+
+    for service in services:
+        lines = [json.loads(line) for line in stack.logs(service)]
+        requests = [line for line in lines if "status" in line]
+        assert {line["level"] for line in lines} == {"INFO"}
+        assert all(
+            re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)", line["time"]) for line in lines
+        )
+        assert all({"logger", "message"} <= set(line) for line in lines)
+        assert "/nope" in {line["path"] for line in requests}
+        assert not {line["path"] for line in requests} & {"/livez", "/readyz"}
+        for line in requests:
+            assert {"request_id", "method", "path", "status", "duration_ms", "remote_addr"} <= set(
+                line
+            )
+    assert "secret" not in "\n".join(stack.logs("web"))
+
+
+def test_request_has_one_id_in_all_logs(stack):
+    number = stack.get("/nope").getheader("X-Request-ID")
+
+    for service in ["web", *(["nginx"] if stack.options["use_nginx"] else [])]:
+        assert [
+            json.loads(line)["request_id"] for line in stack.logs(service) if number in line
+        ] == [number]
+
+
+def test_image_holds_no_tools_and_belongs_to_root(stack):
+    look = """
+import importlib.util, os, pathlib, shutil
+print([tool for tool in ("uv", "gcc", "cc", "make", "git", "curl") if shutil.which(tool)])
+print([name for name in ("pytest", "mypy", "flask_debugtoolbar") if importlib.util.find_spec(name)])
+print([str(p) for root in ("/app", "/opt/venv") for p in pathlib.Path(root).rglob("*")
+       if p.lstat().st_uid or (os.access(p, os.W_OK) and not p.is_symlink())])
+print(os.getuid() >= 10000, [str(p) for p in pathlib.Path("/app").rglob(".env*")])
+"""
+
+    done = stack.compose("exec", "-T", "web", "python", "-c", look)
+
+    assert done.stdout.splitlines() == ["[]", "[]", "[]", "True []"]
+
+
+def test_gunicorn_is_the_only_program_between_init_and_the_workers(stack):
+    look = "import pathlib; print(*sorted({p.read_text().strip() for p in pathlib.Path('/proc').glob('[0-9]*/comm')}))"
+
+    running = set(stack.compose("exec", "-T", "web", "python", "-c", look).stdout.split())
+
+    assert running <= {"docker-init", "tini", "gunicorn", "python", "python3"}
+
+
+def test_nginx_accepts_its_configuration(stack):
+    if stack.options["use_nginx"]:
+        stack.compose("exec", "-T", "nginx", "nginx", "-t", "-c", "/tmp/nginx.conf")
+
+
+def test_flood_is_answered_429_and_nothing_worse(stack):
+    if not stack.options["use_nginx"]:
+        return
+    time.sleep(3)  # let the bucket empty
+
+    statuses = [stack.get("/").status for _ in range(400)]
+
+    assert set(statuses) <= {200, 429}
+    assert statuses[:50] == [200] * 50
+    time.sleep(3)
+
+
+def test_web_that_was_recreated_is_found_again(stack):
+    stack.compose("up", "--detach", "--force-recreate", "--no-deps", "--wait", "web")
+
+    deadline = time.monotonic() + 10
+    while stack.get("/livez").status != 200 and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+    assert {stack.get("/").status for _ in range(20)} == {200}
+
+
+def test_service_stops_cleanly(stack):
+    stack.compose("stop", "web")
+
+    [container] = json.loads(
+        run(
+            "docker", "inspect", stack.compose("ps", "-aq", "web").stdout.strip(), cwd=stack.project
+        ).stdout
+    )
+    assert container["State"]["ExitCode"] == 0
+
+
+@pytest.fixture(scope="module")
+def full(engine, cookies_session):
+    """A project with everything, for what changes files."""
+    project = generate(cookies_session, FULL, "shop")
+    yield project
+    free_containers(project)
+
+
+def test_tests_pass_against_the_real_servers(full):
+    done = run("make", "test-stack", cwd=full)
+
+    assert re.search(r"\d+ passed", done.stdout)
+    assert "skipped" not in done.stdout
+
+
+def test_build_without_a_lock_stops_with_a_sentence(full, tmp_path):
+    project = tmp_path / "copy"
+    shutil.copytree(full, project, ignore=shutil.ignore_patterns("uv.lock", ".venv"))
+
+    production = run("docker", "build", "--progress=plain", ".", cwd=project, check=False)
+    development = run("docker", "build", "--quiet", "--target=dev", ".", cwd=project)
+
+    assert production.returncode != 0
+    assert "Unable to find lockfile" in production.stdout
+    assert development.stdout.startswith("sha256:")
+
+
+def test_build_with_a_stale_lock_stops_with_a_sentence(full, tmp_path):
+    project = tmp_path / "copy"
+    shutil.copytree(full, project, ignore=shutil.ignore_patterns(".venv"))
+    toml = (project / "pyproject.toml").read_text()
+    (project / "pyproject.toml").write_text(toml.replace('"environs>', '"tomli",\n    "environs>'))
+
+    done = run("docker", "build", "--progress=plain", ".", cwd=project, check=False)
+
+    assert done.returncode != 0
+    assert "needs to be updated" in done.stdout
+
+
+def test_migration_that_fails_keeps_the_service_from_starting(full):
+    migration = full / "shop/database/migrations/versions/0002_wrong.py"
+    first = (full / "shop/database/migrations/versions/0001_create_notes.py").read_text()
+    wrong = first.replace('revision = "0001"', 'revision = "0002"').replace(
+        "down_revision = None", 'down_revision = "0001"'
+    )
+    migration.write_text(wrong)  # it creates the table again
+
+    up = run(
+        *"docker compose -f compose.yaml up --detach --build --wait".split(), cwd=full, check=False
+    )
+    running = run(*"docker compose -f compose.yaml ps --services".split(), cwd=full).stdout.split()
+    logs = run(
+        *"docker compose -f compose.yaml logs --no-log-prefix migrate".split(), cwd=full
+    ).stdout
+    migration.unlink()
+    free_containers(full)
+
+    assert up.returncode != 0
+    assert "web" not in running
+    assert "already exists" in logs
+    assert "Traceback" not in logs
+
+
+def wait_for(look, seconds):
+    """Seconds until ``look`` succeeds."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < seconds:
+        try:
+            if look():
+                return time.monotonic() - begun
+        except (OSError, http.client.HTTPException):
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"nothing after {seconds} s")
+
+
+@pytest.fixture(scope="module", params=[FULL, BARE], ids=name_of)
+def dev(request, engine, cookies_session):
+    """The development shape, watching its files."""
+    options = request.param
+    project = generate(cookies_session, options, "dev_" + name_of(options).replace("-", "_"))
+    begun = time.monotonic()
+    run("make", "up", cwd=project)
+    report(request, f"make up, {name_of(options)}: healthy after {time.monotonic() - begun:.1f} s")
+    watch = subprocess.Popen(
+        ["docker", "compose", "watch", "--no-up"], cwd=project, env=ENVIRONMENT,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    time.sleep(3)
+    yield Stack(project, options, 8080 if options["use_nginx"] else 8000, 0)
+    watch.kill()
+    watch.wait()
+    watch.stdout.close()
+    free_containers(project)
+
+
+def change(dev, path, old, new):
+    file = dev.project / path.replace("PACKAGE", dev.project.name)
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def test_development_shows_the_toolbar(dev):
+    assert 'id="flDebug"' in dev.get("/", Accept="text/html").text
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "address", "shown"),
+    [
+        ("PACKAGE/templates/home.html", "<h2>Routes", "<h2>Addresses", "/", "Addresses"),
+        ("PACKAGE/static/style.css", "2.25rem", "2.5rem", "/static/style.css", "2.5rem"),
+        (
+            "PACKAGE/health.py",
+            'return {"status": "ok"}',
+            'return {"status": "fine"}',
+            "/livez",
+            "fine",
+        ),
+    ],
+    ids=["template", "stylesheet", "python"],
+)
+def test_saved_file_is_taken_over_within_two_seconds(dev, path, old, new, address, shown):
+    change(dev, path, old, new)
+
+    wait_for(lambda: shown in dev.get(address).text, 2)
+
+
+def test_syntax_error_is_survived(dev):
+    change(
+        dev,
+        "PACKAGE/home.py",
+        'bp = Blueprint("home", __name__)',
+        'bp = Blueprint("home", __name__',
+    )
+    wait_for(lambda: dev.get("/").status == 500, 10)
+
+    change(
+        dev,
+        "PACKAGE/home.py",
+        'bp = Blueprint("home", __name__',
+        'bp = Blueprint("home", __name__)',
+    )
+
+    wait_for(lambda: dev.get("/").status == 200, 10)
