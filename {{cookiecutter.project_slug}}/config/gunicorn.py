@@ -67,6 +67,7 @@ def when_ready(server: Arbiter) -> None:
     """Say how the server was sized, and why."""
     size = f"{workers} workers of {threads} threads each"
     limits = f"{cpu_limit():.3g} CPUs and {memory_limit() / 2**20:.4g} MiB of memory"
+    limits = limits.replace("inf MiB", "unlimited")
     logging.getLogger("gunicorn.error").info("%s, for %s", size, limits)
 
 

@@ -1,9 +1,10 @@
 """The first page: replace it with yours."""
 
+from collections import defaultdict
 from functools import cache
 
 from flask import Blueprint, current_app, render_template
-from werkzeug.routing import Map, Rule
+from werkzeug.routing import Map
 
 bp = Blueprint("home", __name__)
 
@@ -15,7 +16,10 @@ def index() -> str:
 
 
 @cache
-def routes(url_map: Map) -> list[Rule]:
-    """List all routes but those of static files, in the order of their paths."""
-    rules = (rule for rule in url_map.iter_rules() if not rule.endpoint.endswith("static"))
-    return sorted(rules, key=lambda rule: (rule.rule, sorted(rule.methods or ())))
+def routes(url_map: Map) -> dict[str, set[str]]:
+    """List the methods of each path, leaving out static files and the debug toolbar."""
+    methods: dict[str, set[str]] = defaultdict(set)
+    for rule in url_map.iter_rules():
+        if not rule.rule.startswith(("/_", "/static/")):
+            methods[rule.rule] |= (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    return dict(sorted(methods.items()))

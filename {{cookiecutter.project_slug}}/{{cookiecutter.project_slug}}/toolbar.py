@@ -2,6 +2,18 @@
 
 from flask import Flask, Response
 
+PANELS = [
+    "versions.VersionDebugPanel",
+    "timer.TimerDebugPanel",
+    "headers.HeaderDebugPanel",
+    "request_vars.RequestVarsDebugPanel",
+    "config_vars.ConfigVarsDebugPanel",
+    "template.TemplateDebugPanel",
+    "logger.LoggingPanel",
+    "route_list.RouteListDebugPanel",
+    "profiler.ProfilerDebugPanel",
+]
+
 
 def init_app(app: Flask) -> None:
     """Show the toolbar on every page."""
@@ -11,6 +23,7 @@ def init_app(app: Flask) -> None:
     from flask_debugtoolbar import DebugToolbarExtension
 
     app.config["DEBUG_TB_INTERCEPT_REDIRECTS"] = False
+    app.config["DEBUG_TB_PANELS"] = [f"flask_debugtoolbar.panels.{name}" for name in PANELS]
     DebugToolbarExtension(app)
     app.after_request(allow_inline)
 
