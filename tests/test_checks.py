@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 
 import pytest
 import yaml
@@ -101,3 +102,18 @@ def test_help_lists_the_targets(project, request):
     listed = re.findall(r"^  ([a-z-]+) ", run("make", "help", cwd=project).stdout, re.MULTILINE)
 
     assert set(targets) <= set(listed)
+
+
+@pytest.mark.xdist_group("bare")
+def test_targets_work_on_a_machine_with_python_and_make_only(bake, monkeypatch, tmp_path):
+    for name in ("python3", "make", "sed", "awk", "sh", "git"):
+        target = sys._base_executable if name == "python3" else shutil.which(name)
+        (tmp_path / name).symlink_to(target)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    project = bake(use_postgres=False, use_redis=False, use_nginx=False)
+    assert not (project / "uv.lock").exists()
+
+    run("make", "uv.lock", "test", cwd=project, PATH=str(tmp_path))
+
+    assert (project / "uv.lock").exists()
+    assert (project / ".tools/bin/uv").exists()

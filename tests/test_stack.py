@@ -144,6 +144,22 @@ def test_client_cannot_choose_its_request_id(stack):
     assert stack.get("/", X_Request_ID="chosen-by-me").getheader("X-Request-ID") != "chosen-by-me"
 
 
+def test_client_cannot_forge_where_it_comes_from(stack):
+    forged = {
+        "X_Forwarded_For": "6.6.6.6",
+        "X_Forwarded_Host": "evil.example",
+        "Forwarded": "for=6.6.6.6",
+    }
+
+    response = stack.get("/forged", X_Forwarded_Proto="https", **forged)
+
+    number = response.getheader("X-Request-ID")
+    [line] = [line for line in stack.logs("web") if number in line]
+    assert response.status == 404
+    assert response.getheader("Strict-Transport-Security") is None
+    assert json.loads(line)["remote_addr"] != "6.6.6.6"
+
+
 def test_unknown_host_is_refused(stack):
     if stack.options["use_nginx"]:
         with pytest.raises(http.client.RemoteDisconnected):

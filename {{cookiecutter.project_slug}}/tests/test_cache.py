@@ -1,5 +1,8 @@
 import os
+import runpy
 from itertools import count
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from flask import Blueprint, Flask, Response
@@ -160,3 +163,13 @@ def test_server_that_is_down_is_not_ready() -> None:
 
     assert response.status_code == 503
     assert response.json == {"status": "failing", "checks": {"redis": "failing"}}
+
+
+def test_production_has_to_be_told_where_the_server_is() -> None:
+    settings = Path(__file__).parents[1] / "config/settings.py"
+
+    with (
+        patch.dict(os.environ, {"APP_ENV": "production"}, clear=True),
+        pytest.raises(SystemExit, match="REDIS_URL: "),
+    ):
+        runpy.run_path(str(settings))

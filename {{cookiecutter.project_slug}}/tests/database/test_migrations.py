@@ -1,5 +1,8 @@
+import os
+import runpy
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from flask import Flask
@@ -88,3 +91,15 @@ def test_pool_has_a_connection_for_each_thread_and_one_for_the_probe() -> None:
     assert options["pool_size"] + options["max_overflow"] == 5
     assert "statement_timeout=3000" in options["connect_args"]["options"]
     assert "search_path=theirs" in options["connect_args"]["options"]
+
+
+@pytest.mark.parametrize("url", [None, "mysql://localhost/mine", "postgresql://localhost:x/mine"])
+def test_production_has_to_be_told_where_the_database_is(url: str | None) -> None:
+    settings = Path(__file__).parents[2] / "config/settings.py"
+    environment = {"APP_ENV": "production"} | ({"DATABASE_URL": url} if url else {})
+
+    with (
+        patch.dict(os.environ, environment, clear=True),
+        pytest.raises(SystemExit, match="DATABASE_URL: "),
+    ):
+        runpy.run_path(str(settings))

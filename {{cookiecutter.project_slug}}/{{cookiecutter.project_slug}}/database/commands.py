@@ -1,5 +1,6 @@
 """``flask migrate``, ``revision``, ``downgrade`` and ``seed``."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 
 def alembic(name: str, *args: Any, **options: Any) -> None:
     """Run a command of Alembic; a failure is a message and exit code 1."""
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
     # Here, because only these commands need it: the service starts faster without.
     from alembic import command
     from alembic.config import Config
