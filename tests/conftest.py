@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["stacks"]
 TEMPLATE = Path(__file__).parents[1]
 OPTIONS = ("use_postgres", "use_redis", "use_nginx")
 COMBINATIONS = [

@@ -65,7 +65,7 @@ def test_line_names_its_request(output: Callable[[], str], make_app: Callable[..
     response = app.test_client().get("/sell")
 
     lines = [json.loads(line) for line in output().splitlines()]
-    assert [line["logger"] for line in lines] == ["shop", "{{ cookiecutter.project_slug }}.requests"]
+    assert [line["logger"].rpartition(".")[2] for line in lines] == ["shop", "requests"]
     assert {line["request_id"] for line in lines} == {response.headers["X-Request-ID"]}
 
 

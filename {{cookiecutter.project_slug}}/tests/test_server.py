@@ -41,7 +41,12 @@ def server() -> Iterator[tuple[int, subprocess.Popen[str]]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = {"PORT": str(port), "LOG_FORMAT": "json", "TRUSTED_HOSTS": "127.0.0.1"}
+    settings = {
+        "GRACEFUL_TIMEOUT": "3",
+        "LOG_FORMAT": "json",
+        "PORT": str(port),
+        "TRUSTED_HOSTS": "127.0.0.1",
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "--config", "python:config.gunicorn"],
         cwd=ROOT,

@@ -1,0 +1,87 @@
+"""The stacks that container tests share."""
+
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import COMBINATIONS, ENVIRONMENT, name_of, run
+
+
+@dataclass
+class Stack:
+    """A running stack."""
+
+    project: Path
+    options: dict
+    port: int
+    seconds: float
+
+    def compose(self, *arguments, check=True):
+        return run(
+            "docker", "compose", "-f", "compose.yaml", *arguments, cwd=self.project, check=check
+        )
+
+    def get(self, path, method="GET", body=None, host=None, **headers):
+        """Ask the front door, in a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        if body is not None:
+            body, headers["Content-Type"] = json.dumps(body), "application/json"
+        if host:
+            headers["Host"] = host
+        connection.request(method, path, body=body, headers=headers | {"Connection": "close"})
+        response = connection.getresponse()
+        response.text = response.read().decode()
+        return response
+
+    def logs(self, service):
+        text = self.compose("logs", "--no-log-prefix", "--no-color", service).stdout
+        return [line for line in text.splitlines() if line.strip()]
+
+
+def free_containers(project):
+    run("docker", "compose", "down", "--volumes", "--remove-orphans", "--timeout=2", cwd=project)
+
+
+def report(request, line):
+    """Show progress while the tests run."""
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter:
+        reporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def engine():
+    """Docker with Compose; without it the test is skipped, but not where it is demanded."""
+    works = shutil.which("docker", path=ENVIRONMENT["PATH"]) and (
+        subprocess.run(["docker", "compose", "ls"], capture_output=True).returncode == 0
+    )
+    if not works:
+        refuse = pytest.fail if os.environ.get("REQUIRE_DOCKER") else pytest.skip
+        refuse("no Docker engine answers")
+
+
+def generate(cookies, options, slug):
+    result = cookies.bake(extra_context={"project_slug": slug, **options})
+    assert result.exception is None, result.exception
+    return result.project_path
+
+
+@pytest.fixture(scope="session", params=COMBINATIONS, ids=name_of)
+def stack(request, engine, cookies_session):
+    """The production shape of a combination, with nothing but the generated files."""
+    options = request.param
+    project = generate(cookies_session, options, "stack_" + name_of(options).replace("-", "_"))
+    free_containers(project)
+    begun = time.monotonic()
+    run(*"docker compose -f compose.yaml up --detach --build --wait".split(), cwd=project)
+    seconds = time.monotonic() - begun
+    report(request, f"{name_of(options)}: healthy after {seconds:.1f} s")
+    yield Stack(project, options, 8080 if options["use_nginx"] else 8000, seconds)
+    free_containers(project)

@@ -1,0 +1,221 @@
+"""Every service of every stack, from outside (`docker inspect`) and from inside (`/proc`).
+
+The numbers are those of the CIS Docker Benchmark 1.6, section 5, where it has one for the rule.
+"""
+
+import json
+
+import pytest
+from conftest import run
+
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+
+INSIDE = """
+status=$(cat /proc/self/status); echo "$status" | grep -E '^(CapEff|NoNewPrivs|Seccomp):'
+id -u; touch /canary 2>/dev/null && echo writable || echo read-only
+"""
+
+
+def inspect(stack):
+    """What Docker knows of each container, by service."""
+    ids = stack.compose("ps", "--all", "--quiet").stdout.split()
+    containers = json.loads(run("docker", "inspect", *ids, cwd=stack.project).stdout)
+    return {c["Config"]["Labels"]["com.docker.compose.service"]: c for c in containers}
+
+
+def configured(stack):
+    config = stack.compose("config", "--format=json").stdout
+    return json.loads(config)
+
+
+def facts(container, service, networks):
+    """What must hold for a container, by the name of the rule."""
+    host, config = container["HostConfig"], container["Config"]
+    one_shot = service.get("restart") == "no"
+    uid = config["User"].partition(":")[0]
+    return {
+        "user is a number and not root (4.1)": uid.isdigit() and int(uid) > 0,
+        "root file system is read-only (5.13)": host["ReadonlyRootfs"],
+        "all capabilities are dropped, none is added (5.4)": host["CapDrop"] == ["ALL"]
+        and not host["CapAdd"],
+        "not privileged (5.5)": not host["Privileged"],
+        "no new privileges (5.26)": host["SecurityOpt"] == ["no-new-privileges:true"],
+        "processes are limited (5.29)": (host["PidsLimit"] or 0) > 0,
+        "memory is limited (5.11)": host["Memory"] > 0,
+        "CPUs are limited (5.12)": host["NanoCpus"] > 0,
+        "log is rotated": {"max-size", "max-file"} <= set(host["LogConfig"]["Config"]),
+        "restarts by itself, or runs once (5.15)": host["RestartPolicy"]["Name"]
+        == ("no" if one_shot else "unless-stopped"),
+        "init reaps its children": host["Init"],
+        "image has a tag other than latest, or is built here (4.2)": "build" in service
+        or service["image"].rpartition(":")[2] not in ("", "latest"),
+        "health is checked (5.27)": one_shot or "Health" in container["State"],
+        "networks are its own (5.10, 5.30)": set(container["NetworkSettings"]["Networks"])
+        <= {network["name"] for network in networks.values()},
+        "no host namespace (5.16, 5.17, 5.21)": "host"
+        not in {host["PidMode"], host["IpcMode"], host["UTSMode"], host["NetworkMode"]},
+        "nothing of the host is mounted (5.6, 5.7, 5.32)": all(
+            mount["Type"] in {"volume", "tmpfs"} for mount in container["Mounts"]
+        ),
+    }
+
+
+def test_sixteen_facts_hold_for_every_service(stack):
+    config, containers = configured(stack), inspect(stack)
+
+    broken = [
+        f"{name}: {rule}"
+        for name, service in config["services"].items()
+        for rule, holds in facts(containers[name], service, config["networks"]).items()
+        if not holds
+    ]
+
+    assert set(containers) == set(config["services"])
+    assert broken == []
+
+
+def test_ports_are_on_loopback_and_data_stores_have_none(stack):
+    bindings = {
+        name: [
+            b["HostIp"] for port in (c["HostConfig"]["PortBindings"] or {}).values() for b in port
+        ]
+        for name, c in inspect(stack).items()
+    }
+
+    front = "nginx" if stack.options["use_nginx"] else "web"
+    assert {name: ips for name, ips in bindings.items() if ips} == {front: ["127.0.0.1"]}
+
+
+def test_data_stores_are_on_an_internal_network_only(stack):
+    config = configured(stack)
+
+    stores = {"postgres", "redis"} & set(config["services"])
+    assert all(set(config["services"][store]["networks"]) == {"data"} for store in stores)
+    assert not stores or config["networks"]["data"]["internal"]
+    assert "data" not in config["services"].get("nginx", {"networks": {}})["networks"]
+
+
+def test_process_inside_can_do_nothing_but_its_work(stack):
+    for service in set(configured(stack)["services"]) - {"migrate"}:
+        lines = stack.compose("exec", "-T", service, "sh", "-c", INSIDE).stdout.split("\n")
+
+        fields = dict(line.split(":\t") for line in lines[:3])
+        assert fields == {"CapEff": "0" * 16, "NoNewPrivs": "1", "Seccomp": "2"}, service
+        assert int(lines[3]) > 0, service
+        assert lines[4] == "read-only", service
+
+
+def test_data_stores_have_no_way_out(stack):
+    for service in {"postgres", "redis"} & set(configured(stack)["services"]):
+        routes = stack.compose("exec", "-T", service, "cat", "/proc/net/route").stdout
+
+        destinations = [line.split()[1] for line in routes.splitlines()[1:]]
+        assert "00000000" not in destinations, service
+
+
+def test_proxy_does_not_see_the_data_stores(stack):
+    if not stack.options["use_nginx"]:
+        return
+    for store in {"postgres", "redis"} & set(configured(stack)["services"]):
+        found = stack.compose("exec", "-T", "nginx", "getent", "hosts", store, check=False)
+        assert found.returncode != 0, store
+
+
+def test_database_lets_nobody_in_without_a_password(stack):
+    if not stack.options["use_postgres"]:
+        return
+    role = stack.project.name
+    for user, address in (
+        (role, "127.0.0.1"),
+        ("postgres", "127.0.0.1"),
+        (role, "/var/run/postgresql"),
+    ):
+        psql = [
+            "psql",
+            "--no-password",
+            f"--host={address}",
+            f"--username={user}",
+            role,
+            "-c",
+            "SELECT 1",
+        ]
+        done = stack.compose("exec", "-T", "postgres", *psql, check=False)
+
+        assert done.returncode != 0, (user, address)
+        assert "no password supplied" in done.stdout or "authentication failed" in done.stdout
+
+
+def test_role_of_the_service_is_no_superuser(stack):
+    if not stack.options["use_postgres"]:
+        return
+    query = (
+        "SELECT rolname, rolsuper, rolcreaterole, rolcreatedb, rolbypassrls FROM pg_roles "
+        "WHERE rolcanlogin ORDER BY rolname <> 'postgres'"
+    )
+
+    psql = [
+        "psql",
+        "--username=postgres",
+        "--tuples-only",
+        "--no-align",
+        stack.project.name,
+        "-c",
+        query,
+    ]
+    rows = stack.compose("exec", "-T", "postgres", *psql).stdout.split()
+
+    assert rows == ["postgres|t|t|t|t", f"{stack.project.name}|f|f|f|f"]
+
+
+def test_cache_lets_nobody_in_without_a_password(stack):
+    if not stack.options["use_redis"]:
+        return
+    ping = ["env", "-u", "REDISCLI_AUTH", "redis-cli", "ping"]
+
+    assert "NOAUTH" in stack.compose("exec", "-T", "redis", *ping).stdout
+
+
+@pytest.mark.parametrize("command", ["FLUSHALL", "CONFIG GET dir", "SHUTDOWN", "KEYS *"])
+def test_cache_refuses_dangerous_commands(stack, command):
+    if not stack.options["use_redis"]:
+        return
+
+    answer = stack.compose("exec", "-T", "redis", "redis-cli", *command.split()).stdout
+
+    assert "NOPERM" in answer
+
+
+def test_secrets_are_where_they_are_needed_and_nowhere_else(stack):
+    lines = (stack.project / ".env").read_text().splitlines()
+    secrets = {
+        name: value
+        for name, _, value in (line.partition("=") for line in lines if not line.startswith("#"))
+        if name.endswith(("_KEY", "_PASSWORD"))
+    }
+    users = {
+        "SECRET_KEY": {"web", "migrate"},
+        "DATABASE_PASSWORD": {"web", "migrate", "postgres"},
+        "POSTGRES_PASSWORD": {"postgres"},
+        "REDIS_PASSWORD": {"web", "migrate", "redis"},
+    }
+    containers = inspect(stack)
+    images = {
+        run("docker", "history", "--no-trunc", c["Image"], cwd=stack.project).stdout
+        for c in containers.values()
+    }
+    images |= {
+        run("docker", "image", "inspect", c["Image"], cwd=stack.project).stdout
+        for c in containers.values()
+    }
+    logs = stack.compose("logs").stdout
+
+    for name, value in secrets.items():
+        holders = {
+            service for service, c in containers.items() if value in " ".join(c["Config"]["Env"])
+        }
+        assert holders <= users[name], name
+        assert value not in logs, name
+        assert not [text for text in images if value in text], name
+        assert not [
+            s for s, c in containers.items() if value in json.dumps([c["Args"], c["Config"]["Cmd"]])
+        ], name
