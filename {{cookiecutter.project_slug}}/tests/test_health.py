@@ -63,4 +63,4 @@ def test_readyz_does_not_wait_for_what_hangs(
     assert first.status_code == second.status_code == 503
     assert first.json is not None
     assert first.json["checks"] == {"good": "ok", "slow": "failing", "slower": "failing"}
-    assert took < 0.5
+    assert took < 1

@@ -27,7 +27,7 @@ def get(port: int, path: str) -> http.client.HTTPResponse:
 
 
 def wait_for(port: int, server: subprocess.Popen[str]) -> None:
-    for _ in range(200):
+    for _ in range(600):
         if server.poll() is not None:
             return
         with socket.socket() as attempt:
