@@ -67,14 +67,14 @@ def bake(cookies):
     return generate
 
 
-def each_combination(option: str | None = None, fixture: str = "project"):
+def each_combination(option: str | None = None):
     """Run a test for each combination, or each with ``option``; one process runs all of one."""
     parameters = [
         pytest.param(c, id=name_of(c), marks=pytest.mark.xdist_group(name_of(c)))
         for c in COMBINATIONS
         if option is None or c[option]
     ]
-    return pytest.mark.parametrize(fixture, parameters, indirect=True)
+    return pytest.mark.parametrize("project", parameters, indirect=True)
 
 
 @pytest.fixture(scope="session")

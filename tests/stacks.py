@@ -20,7 +20,11 @@ class Stack:
     project: Path
     options: dict
     port: int
-    seconds: float
+
+    def needs(self, option):
+        """Skip what is about an option that this stack does without."""
+        if not self.options[option]:
+            pytest.skip(f"{option} is declined")
 
     def compose(self, *arguments, check=True):
         return run(
@@ -81,7 +85,6 @@ def stack(request, engine, cookies_session):
     free_containers(project)
     begun = time.monotonic()
     run(*"docker compose -f compose.yaml up --detach --build --wait".split(), cwd=project)
-    seconds = time.monotonic() - begun
-    report(request, f"{name_of(options)}: healthy after {seconds:.1f} s")
-    yield Stack(project, options, 8080 if options["use_nginx"] else 8000, seconds)
+    report(request, f"{name_of(options)}: healthy after {time.monotonic() - begun:.1f} s")
+    yield Stack(project, options, 8080 if options["use_nginx"] else 8000)
     free_containers(project)

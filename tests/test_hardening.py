@@ -114,16 +114,14 @@ def test_data_stores_have_no_way_out(stack):
 
 
 def test_proxy_does_not_see_the_data_stores(stack):
-    if not stack.options["use_nginx"]:
-        return
+    stack.needs("use_nginx")
     for store in {"postgres", "redis"} & set(configured(stack)["services"]):
         found = stack.compose("exec", "-T", "nginx", "getent", "hosts", store, check=False)
         assert found.returncode != 0, store
 
 
 def test_database_lets_nobody_in_without_a_password(stack):
-    if not stack.options["use_postgres"]:
-        return
+    stack.needs("use_postgres")
     role = stack.project.name
     for user, address in (
         (role, "127.0.0.1"),
@@ -146,8 +144,7 @@ def test_database_lets_nobody_in_without_a_password(stack):
 
 
 def test_role_of_the_service_is_no_superuser(stack):
-    if not stack.options["use_postgres"]:
-        return
+    stack.needs("use_postgres")
     query = (
         "SELECT rolname, rolsuper, rolcreaterole, rolcreatedb, rolbypassrls FROM pg_roles "
         "WHERE rolcanlogin ORDER BY rolname <> 'postgres'"
@@ -168,8 +165,7 @@ def test_role_of_the_service_is_no_superuser(stack):
 
 
 def test_cache_lets_nobody_in_without_a_password(stack):
-    if not stack.options["use_redis"]:
-        return
+    stack.needs("use_redis")
     ping = ["env", "-u", "REDISCLI_AUTH", "redis-cli", "ping"]
 
     assert "NOAUTH" in stack.compose("exec", "-T", "redis", *ping).stdout
@@ -177,9 +173,7 @@ def test_cache_lets_nobody_in_without_a_password(stack):
 
 @pytest.mark.parametrize("command", ["FLUSHALL", "CONFIG GET dir", "SHUTDOWN", "KEYS *"])
 def test_cache_refuses_dangerous_commands(stack, command):
-    if not stack.options["use_redis"]:
-        return
-
+    stack.needs("use_redis")
     answer = stack.compose("exec", "-T", "redis", "redis-cli", *command.split()).stdout
 
     assert "NOPERM" in answer

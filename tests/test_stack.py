@@ -193,13 +193,13 @@ def test_gunicorn_is_the_only_program_between_init_and_the_workers(stack):
 
 
 def test_nginx_accepts_its_configuration(stack):
-    if stack.options["use_nginx"]:
-        stack.compose("exec", "-T", "nginx", "nginx", "-t", "-c", "/tmp/nginx.conf")
+    stack.needs("use_nginx")
+
+    stack.compose("exec", "-T", "nginx", "nginx", "-t", "-c", "/tmp/nginx.conf")
 
 
 def test_flood_is_answered_429_and_nothing_worse(stack):
-    if not stack.options["use_nginx"]:
-        return
+    stack.needs("use_nginx")
     time.sleep(3)  # let the bucket empty
 
     statuses = [stack.get("/").status for _ in range(400)]
@@ -319,7 +319,7 @@ def dev(request, engine, cookies_session):
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     time.sleep(3)
-    yield Stack(project, options, 8080 if options["use_nginx"] else 8000, 0)
+    yield Stack(project, options, 8080 if options["use_nginx"] else 8000)
     watch.kill()
     watch.wait()
     watch.stdout.close()
