@@ -80,7 +80,7 @@ def pre_fork(server: Arbiter, worker: Worker) -> None:
 
 wsgi_app = "{{ cookiecutter.project_slug }}:create_app()"
 bind = f"0.0.0.0:{settings.PORT}"
-worker_class = "gthread"
+worker_class = "config.worker.BufferingWorker"
 workers = settings.WEB_CONCURRENCY or worker_count(cpu_limit(), memory_limit())
 threads = settings.WEB_THREADS
 preload_app = not settings.DEBUG
