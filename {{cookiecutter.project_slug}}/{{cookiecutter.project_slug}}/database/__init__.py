@@ -13,18 +13,10 @@ from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.wrappers import Response
 
 from .. import errors, health
-from . import commands
+from . import commands, connections
 
 db = SQLAlchemy(session_options={"expire_on_commit": False})
 logger = logging.getLogger(__name__)
-
-# Seconds, milliseconds for the server: no request waits for the database much longer.
-CONNECT_TIMEOUT = 2
-SERVER_TIMEOUTS = {
-    "statement_timeout": 3_000,
-    "lock_timeout": 2_000,
-    "idle_in_transaction_session_timeout": 10_000,
-}
 
 
 def init_app(app: Flask) -> None:
@@ -33,6 +25,8 @@ def init_app(app: Flask) -> None:
     db.init_app(app)
     with app.app_context():
         engine = db.engine
+    if engine.dialect.name == "postgresql":
+        connections.init_engine(engine)
     # A connection must not be used on both sides of a fork.
     os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
 
@@ -48,14 +42,17 @@ def engine_options(config: dict[str, Any]) -> dict[str, Any]:
     url = make_url(config["DATABASE_URL"])
     if url.get_backend_name() != "postgresql":
         return {"url": url}
-    options = [f"-c {name}={value}" for name, value in SERVER_TIMEOUTS.items()]
+    options = [f"-c {name}={value}" for name, value in connections.SERVER_TIMEOUTS.items()]
     options += url.normalized_query.get("options", ())
     return {
         "url": url,
-        "connect_args": {"connect_timeout": CONNECT_TIMEOUT, "options": " ".join(options)},
+        "connect_args": {
+            "connect_timeout": connections.CONNECT_TIMEOUT,
+            "options": " ".join(options),
+        },
         "pool_size": config["WEB_THREADS"] + 1,  # one more for the readiness check
         "max_overflow": 0,
-        "pool_timeout": CONNECT_TIMEOUT,
+        "pool_timeout": connections.CONNECT_TIMEOUT,
         "pool_pre_ping": True,
         "pool_recycle": 1_800,
     }
