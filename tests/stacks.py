@@ -53,11 +53,40 @@ def free_containers(project):
     run("docker", "compose", "down", "--volumes", "--remove-orphans", "--timeout=2", cwd=project)
 
 
-def report(request, line):
-    """Show progress while the tests run."""
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter:
-        reporter.write_line(line)
+FIGURES = []
+
+
+def report(line):
+    """Show ``line`` beside the progress of the tests, also when they run in several processes."""
+    FIGURES.append(line)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    made = yield
+    made.user_properties += [("figures", line) for line in FIGURES]
+    FIGURES.clear()
+    return made
+
+
+class Figures:
+    """Prints what tests report."""
+
+    def __init__(self, terminal):
+        self.terminal = terminal
+
+    def pytest_runtest_logreport(self, report):
+        for name, line in report.user_properties:
+            if name == "figures":
+                self.terminal.ensure_newline()
+                self.terminal.write_line(f"  {line}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Figures(terminal))
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +114,6 @@ def stack(request, engine, cookies_session):
     free_containers(project)
     begun = time.monotonic()
     run(*"docker compose -f compose.yaml up --detach --build --wait".split(), cwd=project)
-    report(request, f"{name_of(options)}: healthy after {time.monotonic() - begun:.1f} s")
+    report(f"{name_of(options)}: healthy after {time.monotonic() - begun:.1f} s")
     yield Stack(project, options, 8080 if options["use_nginx"] else 8000)
     free_containers(project)

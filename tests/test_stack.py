@@ -313,7 +313,7 @@ def dev(request, engine, cookies_session):
     project = generate(cookies_session, options, "dev_" + name_of(options).replace("-", "_"))
     begun = time.monotonic()
     run("make", "up", cwd=project)
-    report(request, f"make up, {name_of(options)}: healthy after {time.monotonic() - begun:.1f} s")
+    report(f"make up, {name_of(options)}: healthy after {time.monotonic() - begun:.1f} s")
     watch = subprocess.Popen(
         ["docker", "compose", "watch", "--no-up"], cwd=project, env=ENVIRONMENT,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -346,7 +346,7 @@ def test_development_shows_the_toolbar(dev):
     ],
     ids=["template", "stylesheet", "python"],
 )
-def test_saved_file_is_taken_over_within_two_seconds(dev, request, path, old, address):
+def test_saved_file_is_taken_over_within_two_seconds(dev, path, old, address):
     seconds = []
     for new in ("first-change", "second-change", "third-change"):
         change(dev, path, old, new)
@@ -357,7 +357,7 @@ def test_saved_file_is_taken_over_within_two_seconds(dev, request, path, old, ad
         old = new
         time.sleep(1.1)  # Compose hands on the times of files in whole seconds
 
-    report(request, f"{path}: taken over after {seconds} s")
+    report(f"{path}: taken over after {seconds} s")
     assert min(seconds) <= 2  # other tests may keep this machine busy now and then
 
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from io import BytesIO
+from select import select
 from selectors import EVENT_READ
 from socket import SHUT_WR, socket
 from time import monotonic
@@ -148,6 +149,17 @@ class BufferingWorker(ThreadWorker):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.waiting: dict[TConn, float] = {}  # connections in the poller, and until when
+
+    def set_accept_enabled(self, enabled: bool | None) -> None:
+        """Accept connections or not; a worker that stops takes those that are there and no more.
+
+        With an open socket it would let clients connect, only to reset them in the end.
+        """
+        super().set_accept_enabled(enabled)
+        for listener in self.sockets if not self.alive else []:
+            while select([listener], [], [], 0)[0]:
+                self.accept(listener)
+            listener.close()
 
     def enqueue_req(self, conn: TConn) -> None:
         """Expect a request on ``conn``, which gunicorn takes to be there."""
