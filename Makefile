@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: .venv/ready ## Generate a service into build/ and start it: in Docker where that runs, else without
@@ -15,6 +15,10 @@ demo: .venv/ready ## Generate a service into build/ and start it: in Docker wher
 .PHONY: test
 test: .venv/ready ## Run the whole test suite; what needs a Docker engine is skipped where there is none
 	pytest --numprocesses=2 -rs
+
+.PHONY: test-faults
+test-faults: .venv/ready ## Run those tests alone that break and attack a running stack, and show what they measure
+	pytest -m faults -rs
 
 .PHONY: lint
 lint: .venv/ready ## Check the style of the template's own Python

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,21 @@ class Stack:
         response = connection.getresponse()
         response.text = response.read().decode()
         return response
+
+    def containers(self):
+        """What Docker knows of each container, by service."""
+        ids = self.compose("ps", "--all", "--quiet").stdout.split()
+        found = json.loads(run("docker", "inspect", *ids, cwd=self.project).stdout)
+        return {c["Config"]["Labels"]["com.docker.compose.service"]: c for c in found}
+
+    def inside(self, service, *command, check=True):
+        """What ``command`` prints in the container of ``service``."""
+        return self.compose("exec", "-T", service, *command, check=check).stdout
+
+    def sql(self, query):
+        """The rows of a query that the superuser of the database asks."""
+        psql = ["psql", "--username=postgres", "--tuples-only", "--no-align", self.project.name]
+        return self.inside("postgres", *psql, "-c", query).split("\n")[:-1]
 
     def logs(self, service):
         text = self.compose("logs", "--no-log-prefix", "--no-color", service).stdout
@@ -104,6 +120,47 @@ def generate(cookies, options, slug):
     result = cookies.bake(extra_context={"project_slug": slug, **options})
     assert result.exception is None, result.exception
     return result.project_path
+
+
+@contextmanager
+def laboratory(cookies, options, slug, port):
+    """The production shape with endpoints that misbehave, with no limit of rates, on ``port``."""
+    project = generate(cookies, options, slug)
+    shutil.copy(Path(__file__).with_name("faults.py"), project / slug / "faults.py")
+    factory = project / slug / "__init__.py"
+    factory.write_text(
+        factory.read_text()
+        .replace("errors, health", "errors, faults, health")
+        .replace("    return app", "    app.register_blueprint(faults.bp)\n    return app")
+    )
+    with (project / ".env").open("a") as settings:
+        settings.write(f"HTTP_PORT={port}\nRATE_LIMIT=100000r/s\nRATE_BURST=10000\n")
+        settings.write("" if options["use_nginx"] else f"PORT={port}\n")
+    free_containers(project)
+    run(*"docker compose -f compose.yaml up --detach --build --wait".split(), cwd=project)
+    yield Stack(project, options, port)
+    free_containers(project)
+
+
+@pytest.fixture(scope="session")
+def lab(engine, cookies_session):
+    """Everything, behind nginx."""
+    with laboratory(cookies_session, COMBINATIONS[0], "lab", 8180) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def open_lab(engine, cookies_session):
+    """The service itself at the front door, with PostgreSQL and Redis."""
+    options = COMBINATIONS[0] | {"use_nginx": False}
+    with laboratory(cookies_session, options, "open_lab", 8181) as stack:
+        yield stack
+
+
+@pytest.fixture(params=["lab", "open_lab"], ids=["nginx", "direct"])
+def door(request):
+    """Each kind of front door."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session", params=COMBINATIONS, ids=name_of)

@@ -16,13 +16,6 @@ id -u; touch /canary 2>/dev/null && echo writable || echo read-only
 """
 
 
-def inspect(stack):
-    """What Docker knows of each container, by service."""
-    ids = stack.compose("ps", "--all", "--quiet").stdout.split()
-    containers = json.loads(run("docker", "inspect", *ids, cwd=stack.project).stdout)
-    return {c["Config"]["Labels"]["com.docker.compose.service"]: c for c in containers}
-
-
 def configured(stack):
     config = stack.compose("config", "--format=json").stdout
     return json.loads(config)
@@ -61,7 +54,7 @@ def facts(container, service, networks):
 
 
 def test_sixteen_facts_hold_for_every_service(stack):
-    config, containers = configured(stack), inspect(stack)
+    config, containers = configured(stack), stack.containers()
 
     broken = [
         f"{name}: {rule}"
@@ -79,7 +72,7 @@ def test_ports_are_on_loopback_and_data_stores_have_none(stack):
         name: [
             b["HostIp"] for port in (c["HostConfig"]["PortBindings"] or {}).values() for b in port
         ]
-        for name, c in inspect(stack).items()
+        for name, c in stack.containers().items()
     }
 
     front = "nginx" if stack.options["use_nginx"] else "web"
@@ -192,7 +185,7 @@ def test_secrets_are_where_they_are_needed_and_nowhere_else(stack):
         "POSTGRES_PASSWORD": {"postgres"},
         "REDIS_PASSWORD": {"web", "migrate", "redis"},
     }
-    containers = inspect(stack)
+    containers = stack.containers()
     images = {
         run("docker", "history", "--no-trunc", c["Image"], cwd=stack.project).stdout
         for c in containers.values()

@@ -7,7 +7,7 @@ first byte on. Plain HTTP/1 only: what ends TLS stands in front.
 
 import re
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
@@ -15,6 +15,7 @@ from io import BytesIO
 from select import select
 from selectors import EVENT_READ
 from socket import SHUT_WR, socket
+from threading import Event
 from time import monotonic
 from typing import Any, cast
 
@@ -24,7 +25,9 @@ from gunicorn.http.unreader import Unreader
 from gunicorn.util import write_error
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from .settings import MAX_CONTENT_LENGTH
+from config.settings import MAX_CONTENT_LENGTH
+
+from {{ cookiecutter.project_slug }}.health import PROBES
 
 REQUEST_TIMEOUT = 20  # seconds for a request to arrive
 ANSWER_TIMEOUT = 20  # seconds for a client to take its answer
@@ -37,6 +40,7 @@ BROKEN = re.compile(rb"\A[^A-Za-z\r]|(?<!\r)\n")  # no HTTP/1, or a line that LF
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.I)
 CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.I)
 CONTINUE = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.I)
+PROBE = re.compile(rb"GET (%s)[ ?]" % "|".join(PROBES).encode())
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}(?=[; \t\r])")
 
 
@@ -138,6 +142,15 @@ def incoming(conn: TConn) -> Incoming:
     return cast(Incoming, cast(RequestParser, conn.parser).unreader)
 
 
+def started(pool: ThreadPoolExecutor, threads: int) -> ThreadPoolExecutor:
+    """``pool`` with all of its threads: it does not fail later, when no more are to be had."""
+    ready = Event()
+    for _ in range(threads):
+        pool.submit(ready.wait)
+    ready.set()
+    return pool
+
+
 def address(conn: TConn) -> str:
     """Whose connection it is."""
     return str(cast(tuple[str, int], conn.client)[0])
@@ -149,6 +162,15 @@ class BufferingWorker(ThreadWorker):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.waiting: dict[TConn, float] = {}  # connections in the poller, and until when
+
+    def init_process(self) -> None:
+        """Start the thread for probes, and then all that gunicorn does."""
+        self.probes = started(ThreadPoolExecutor(max_workers=1), 1)
+        super().init_process()
+
+    def get_thread_pool(self) -> ThreadPoolExecutor:
+        """The threads for all other requests."""
+        return started(super().get_thread_pool(), self.cfg.threads)
 
     def set_accept_enabled(self, enabled: bool | None) -> None:
         """Accept connections or not; a worker that stops takes those that are there and no more.
@@ -177,9 +199,7 @@ class BufferingWorker(ThreadWorker):
         try:
             is_open = arrived.take(conn.sock)
             if arrived.complete():
-                self.leave_poller(conn)
-                arrived.unread(arrived.data)
-                super().enqueue_req(conn)
+                self.hand_over(conn)
             elif is_open:
                 self.wait(conn)
             elif arrived.data:
@@ -188,6 +208,15 @@ class BufferingWorker(ThreadWorker):
                 self.drop(conn)
         except RefusedError as refusal:
             self.refuse(conn, refusal.status)
+
+    def hand_over(self, conn: TConn) -> None:
+        """Give ``conn`` to a thread; probes have one of their own, so that busy is not dead."""
+        self.leave_poller(conn)
+        arrived = incoming(conn)
+        pool = self.probes if PROBE.match(arrived.data) else self.tpool
+        arrived.unread(arrived.data)
+        done = pool.submit(self.handle, conn)
+        done.add_done_callback(partial(self.method_queue.defer, self.finish_request, conn))
 
     def wait(self, conn: TConn) -> None:
         """Leave ``conn`` to the poller until more arrives."""

@@ -63,6 +63,11 @@ class Hanging(cache.InProcess):
             self.calls += 1
             raise RedisTimeoutError("Timeout reading from socket")
 
+    def ping(self) -> bool:
+        if self.hangs:
+            raise RedisTimeoutError("Timeout reading from socket")
+        return True
+
     def mget(self, *keys: str) -> list[bytes | None]:
         self.hang()
         return super().mget(*keys)
@@ -129,6 +134,7 @@ def test_server_that_hangs_costs_one_wait_and_no_error(
 
     answers = [client.get("/counter") for _ in range(3)]
 
+    hanging.hangs = False
     assert [answer.status_code for answer in answers] == [200, 200, 200]
     assert hanging.calls == 1
 
@@ -136,11 +142,14 @@ def test_server_that_hangs_costs_one_wait_and_no_error(
 def test_write_that_the_server_missed_still_counts(
     hanging: Hanging, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "PAUSE", 0)
+    monkeypatch.setattr(health, "PAUSE", 0.01)
     before = client.get("/counter").text
     hanging.hangs = True
     written = client.post("/counter/201").status_code
     hanging.hangs = False
+    [check] = client.application.extensions["health"]
+    if check.watcher:
+        check.watcher.join(5)
 
     assert (before, written, client.get("/counter").text) == ("1", 201, "2")
 

@@ -64,3 +64,29 @@ def test_readyz_does_not_wait_for_what_hangs(
     assert first.json is not None
     assert first.json["checks"] == {"good": "ok", "slow": "failing", "slower": "failing"}
     assert took < 1
+
+
+def test_service_that_is_lost_is_away_until_it_answers(
+    app: Flask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "PAUSE", 0.01)
+    caplog.set_level("INFO")
+    asked, back = Event(), Event()
+
+    def ask() -> None:
+        asked.set()
+        if not back.is_set():
+            fail()
+
+    check = health.add_check(app, "absent", ask)
+    check.lost()
+    check.lost()
+    asked.wait(5)
+    away = check.away
+    back.set()
+    if check.watcher:
+        check.watcher.join(5)
+
+    assert away
+    assert not check.away
+    assert caplog.messages.count("absent answers again") == 1

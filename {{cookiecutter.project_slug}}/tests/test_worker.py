@@ -1,6 +1,7 @@
 """A worker with one thread, and what clients do to it."""
 
 import os
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ def echo() -> Flask:
     app.add_url_rule("/ignore", view_func=lambda: "ignored", methods=["POST"], endpoint="ignore")
     app.add_url_rule("/long", view_func=lambda: bytes(50_000_000), endpoint="long")
     app.add_url_rule("/slow", view_func=slow)
+    app.add_url_rule("/livez", view_func=lambda: "live", endpoint="livez")
     return app
 
 
@@ -241,6 +243,15 @@ def test_client_that_does_not_take_its_answer_gives_its_thread_back(
 
     with server.connect(HELLO.replace(b"/", b"/long", 1)):
         assert status(server.ask(HELLO)) == 200
+
+
+def test_probe_is_answered_while_all_threads_are_busy(server: Server) -> None:
+    with server.connect(HELLO.replace(b"/", b"/slow", 1)) as client:
+        answer = server.ask(HELLO.replace(b"/", b"/livez", 1))
+
+        assert answer.endswith(b"live")
+        assert select.select([client], [], [], 0)[0] == []
+        assert everything(client).endswith(b"slow")
 
 
 def test_client_that_does_not_close_holds_up_nobody(server: Server) -> None:

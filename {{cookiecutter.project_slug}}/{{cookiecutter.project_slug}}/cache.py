@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import Callable
 from functools import partial
-from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +21,6 @@ from . import health
 
 LIFETIME = 60  # seconds that an answer is kept
 TIMEOUT = 0.5  # seconds for connecting, and for one command
-PAUSE = 5  # seconds for which a server that did not answer is left alone
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +51,10 @@ class Cache:
     that was current before it was made, so it is never taken for newer than it is.
     """
 
-    def __init__(self, server: Redis | InProcess, prefix: str) -> None:
+    def __init__(self, server: Redis | InProcess, prefix: str, check: health.Check) -> None:
         self.server = server
         self.prefix = prefix
-        self.resting_until = 0.0
+        self.check = check
         self.outdated = False
 
     def get(self) -> Response | None:
@@ -86,25 +84,25 @@ class Cache:
         return f"{self.prefix}:{request.full_path}"
 
     def ask(self, command: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Run ``command``; none when the server is down, without waiting for it again soon."""
-        if monotonic() < self.resting_until:
+        """Run ``command``; none when the server is away."""
+        if self.check.away:
             return None
         try:
             return command(*args, **options)
         except RedisError as error:
-            self.resting_until = monotonic() + PAUSE
-            logger.warning("Redis does not answer, asking again in %d s: %s", PAUSE, error)
+            logger.warning("Redis does not answer, going on without: %s", error)
+            self.check.lost()
             return None
 
 
 def init_app(app: Flask, *blueprints: Blueprint) -> None:
     """Keep the answers to the GET requests of ``blueprints``, which must be the same for all."""
     server = connect(app.config["REDIS_URL"])
-    health.add_check(app, "redis", server.ping)
+    check = health.add_check(app, "redis", server.ping)
     # Tests must not see each other's answers, nor those of the service.
     prefix = f"{app.name}:{uuid4().hex}" if app.testing else app.name
     for blueprint in blueprints:
-        cache = Cache(server, f"{prefix}:{blueprint.name}")
+        cache = Cache(server, f"{prefix}:{blueprint.name}", check)
         app.before_request_funcs[blueprint.name].append(partial(look_up, cache))
         app.after_request_funcs[blueprint.name].append(partial(keep, cache))
 

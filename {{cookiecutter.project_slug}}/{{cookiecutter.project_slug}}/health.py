@@ -1,12 +1,15 @@
 """Whether the process answers (``/livez``) and whether it can do its work (``/readyz``).
 
-A service that is needed for the work registers its own check with ``add_check``.
+A service that is needed for the work registers its own check with ``add_check``. What uses the
+service tells the check when it got no answer: then the check asks on until there is one, and nobody
+else has to wait for a service that is ``away``.
 """
 
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from time import monotonic
+from threading import Lock, Thread, current_thread
+from time import monotonic, sleep
 from typing import Any
 
 from flask import Blueprint, Flask, current_app
@@ -14,6 +17,7 @@ from flask.typing import ResponseReturnValue
 
 PROBES = frozenset({"/livez", "/readyz"})
 TIMEOUT = 1.5  # seconds for all checks together
+PAUSE = 1  # seconds between two questions to a service that is away
 
 bp = Blueprint("health", __name__)
 logger = logging.getLogger(__name__)
@@ -27,6 +31,8 @@ class Check:
         self.ask = ask
         self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"check-{name}")
         self.running: Future[Any] | None = None
+        self.lock = Lock()
+        self.watcher: Thread | None = None
 
     def start(self) -> Future[Any]:
         """Ask, or join those who are waiting for the answer already."""
@@ -44,6 +50,33 @@ class Check:
             return "failing"
         return "ok"
 
+    @property
+    def away(self) -> bool:
+        """Whether to go on without the service; only the thread that waits for it tries."""
+        return self.watcher is not None and self.watcher is not current_thread()
+
+    def lost(self) -> None:
+        """Take note that the service did not answer, and wait for it in a thread."""
+        with self.lock:
+            if self.watcher is None:
+                self.watcher = Thread(target=self.watch, name=f"watch-{self.name}", daemon=True)
+                self.watcher.start()
+
+    def watch(self) -> None:
+        """Ask until there is an answer."""
+        while not self.answers():
+            sleep(PAUSE)
+        self.watcher = None
+        logger.info("%s answers again", self.name)
+
+    def answers(self) -> bool:
+        """Ask once."""
+        try:
+            self.ask()
+        except Exception:
+            return False
+        return True
+
 
 def init_app(app: Flask) -> None:
     """Serve the two probes."""
@@ -51,9 +84,11 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(bp)
 
 
-def add_check(app: Flask, name: str, ask: Callable[[], Any]) -> None:
+def add_check(app: Flask, name: str, ask: Callable[[], Any]) -> Check:
     """Make ``/readyz`` call ``ask``, which raises an exception when the work cannot be done."""
-    app.extensions["health"].append(Check(name, ask))
+    check = Check(name, ask)
+    app.extensions["health"].append(check)
+    return check
 
 
 @bp.get("/livez")

@@ -2,6 +2,8 @@
 
 import logging
 import os
+from inspect import iscoroutinefunction
+from itertools import filterfalse
 from typing import Any
 
 from flask import Flask
@@ -23,14 +25,17 @@ def init_app(app: Flask) -> None:
     """Open a pool on the database, close each session with its request, register the commands."""
     app.config["SQLALCHEMY_ENGINES"] = {"default": engine_options(app.config)}
     db.init_app(app)
+    # There are no async sessions; to close none would cost each request a thread and a loop.
+    endings = app.teardown_appcontext_funcs
+    endings[:] = filterfalse(iscoroutinefunction, endings)
     with app.app_context():
         engine = db.engine
-    if engine.dialect.name == "postgresql":
-        connections.init_engine(engine)
     # A connection must not be used on both sides of a fork.
     os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
 
-    health.add_check(app, "postgres", lambda: ping(engine))
+    check = health.add_check(app, "postgres", lambda: ping(engine))
+    if engine.dialect.name == "postgresql":
+        connections.init_engine(engine, check)
     for kind in (OperationalError, InterfaceError, PoolTimeoutError):
         app.register_error_handler(kind, unavailable)
     for command in commands.ALL:

@@ -4,17 +4,18 @@ What the server limits itself (``SERVER_TIMEOUTS``) it cannot limit while it han
 network to it is gone; that is what the limits on this side are for.
 """
 
-from time import monotonic
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
 from psycopg.errors import _WaitTimeout
 from sqlalchemy import Engine, event
 
+from .. import health
+
 CONNECT_TIMEOUT = 2  # seconds; psycopg allows no less
 PING_TIMEOUT = 1  # seconds to find out whether a connection of the pool still works
 ANSWER_TIMEOUT = 3.5  # seconds for anything else
-PAUSE = 2  # seconds in which a server that did not answer is asked by one request only
 SERVER_TIMEOUTS = {  # milliseconds
     "statement_timeout": 3_000,
     "lock_timeout": 2_000,
@@ -22,59 +23,42 @@ SERVER_TIMEOUTS = {  # milliseconds
 }
 
 
-class Outage:
-    """Whether the server has stopped to answer: then one request at a time tries, and no more."""
-
-    def __init__(self) -> None:
-        self.begun = False
-        self.next_try = 0.0
-
-    def begin(self) -> None:
-        """Remember that the server did not answer."""
-        self.begun = True
-        self.next_try = monotonic() + PAUSE
-
-    def let_pass(self) -> None:
-        """Raise at once what would be raised later, unless it is time to try again."""
-        if self.begun and monotonic() < self.next_try:
-            raise psycopg.OperationalError("the server did not answer just now")
-        self.next_try = monotonic() + PAUSE
-
-    def end(self) -> None:
-        """Remember that the server answers."""
-        self.begun = False
-
-
 class Connection(psycopg.Connection[Any]):
     """A connection that is closed when the server takes longer than ``patience``, in seconds."""
 
     patience: float = PING_TIMEOUT
-    outage = Outage()
+    lost: Callable[[], None]
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait for the server, for ``patience`` at most."""
         try:
             return super().wait(gen, interval, timeout or self.patience)
         except _WaitTimeout:
-            self.outage.begin()
+            self.lost()
             self.close()
             raise psycopg.OperationalError(f"no answer within {self.patience} s") from None
 
+    def rollback(self) -> None:
+        """Roll back; a server that is gone has done so, and the request may end well."""
+        try:
+            super().rollback()
+        except psycopg.OperationalError:
+            self.close()
 
-def init_engine(engine: Engine) -> None:
-    """Have ``engine`` open, check and use connections of this kind."""
-    outage = Outage()
+
+def init_engine(engine: Engine, check: health.Check) -> None:
+    """Have ``engine`` open connections of this kind, but not while the server is away."""
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, args: Any, options: Any) -> Connection:
-        outage.let_pass()
+        if check.away:
+            raise psycopg.OperationalError("the server did not answer just now")
         try:
             connection = Connection.connect(*args, **options)
         except psycopg.OperationalError:
-            outage.begin()
+            check.lost()
             raise
-        outage.end()
-        connection.outage = outage
+        connection.lost = check.lost
         return connection
 
     @event.listens_for(engine, "checkout")

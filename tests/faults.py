@@ -1,0 +1,41 @@
+"""Endpoints that misbehave. Tests add them to a generated service, as its owner would add a module."""
+
+import logging
+import os
+import time
+from pathlib import Path
+
+from flask import Blueprint, session
+
+bp = Blueprint("faults", __name__, url_prefix="/faults")
+FILE = Path("/tmp/faults")
+
+
+@bp.get("/sleep/<int:seconds>")
+def sleep(seconds):
+    time.sleep(seconds)
+    return {"worker": os.getpid()}
+
+
+@bp.get("/memory/<int:mebibytes>")
+def memory(mebibytes):
+    return {"bytes": len(b"x" * (mebibytes << 20))}
+
+
+@bp.get("/disk/<int:mebibytes>")
+def disk(mebibytes):
+    FILE.write_bytes(bytes(mebibytes << 20))
+    return {}
+
+
+@bp.get("/log/<int:lines>")
+def log(lines):
+    for number in range(lines):
+        logging.getLogger(__name__).info("line %d of a flood %s", number, "x" * 200)
+    return {}
+
+
+@bp.get("/session")
+def remember():
+    session["visits"] = session.get("visits", 0) + 1
+    return {"visits": session["visits"]}

@@ -1,0 +1,424 @@
+"""What happens to a service when something that it needs fails, hangs or is full.
+
+Each test puts load on the whole stack, breaks one thing, mends it, and prints what clients saw.
+"""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from conftest import run
+from load import Load, ask
+from stacks import Stack, free_containers, generate, report
+
+pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.xdist_group("docker")]
+
+KILL = """
+for process in /proc/[0-9]*; do
+    if [ "$(cat $process/comm 2>/dev/null)" = %s ]; then kill -9 ${process#/proc/}; exit; fi
+done
+"""
+PROGRAMS = {"postgres": "postgres", "redis": "redis-server"}
+
+
+def stop(lab, service):
+    lab.compose("stop", service)
+
+
+def start(lab, service):
+    lab.compose("start", service)
+
+
+def pause(lab, service):
+    lab.compose("pause", service)
+
+
+def unpause(lab, service):
+    lab.compose("unpause", service)
+
+
+def kill(lab, service):
+    lab.inside(service, "sh", "-c", KILL % PROGRAMS[service], check=False)
+
+
+def nothing(lab, service):
+    """Docker starts what died by itself."""
+
+
+def disconnect(lab, service):
+    container = lab.containers()[service]["Id"]
+    run("docker", "network", "disconnect", "lab_data", container, cwd=lab.project)
+
+
+def reconnect(lab, service):
+    container = lab.containers()[service]["Id"]
+    run("docker", "network", "connect", "--alias", service, "lab_data", container, cwd=lab.project)
+
+
+FAULTS = {
+    "stopped": (stop, start),
+    "hung": (pause, unpause),
+    "killed": (kill, nothing),
+    "cut-off": (disconnect, reconnect),
+}
+
+run_number = iter(range(1_000))
+
+
+def everything():
+    """Requests of all kinds; each list is another page, which no cache holds."""
+    title = f"run {next(run_number)}"
+    return {
+        "page": lambda number: ("GET", "/", None),
+        "livez": lambda number: ("GET", "/livez", None),
+        "readyz": lambda number: ("GET", "/readyz", None),
+        "list": lambda number: ("GET", f"/notes?page={number + 1}", None),
+        "note": lambda number: ("POST", "/notes", {"title": f"{title}, {number}"}),
+    }
+
+
+def identity(lab):
+    """What changes when the container of the service is restarted."""
+    web = lab.containers()["web"]
+    return web["Id"], web["State"]["StartedAt"], web["RestartCount"]
+
+
+def is_ready(lab):
+    return ask(lab.port, path="/readyz") == 200
+
+
+def wait_until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.1)
+
+
+def lost(lab, load):
+    """The acknowledged notes that are not in the database."""
+    titles = set(lab.sql("SELECT title FROM notes"))
+    return [note["title"] for note in load.acknowledged if note["title"] not in titles]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("service", ["postgres", "redis"])
+def test_service_outlives_what_it_needs(lab, service, fault):
+    wait_until(lambda: is_ready(lab), 20)
+    before = identity(lab)
+    hurt, mend = FAULTS[fault]
+
+    with Load(lab.port, everything()) as load:
+        time.sleep(2)
+        hurt(lab, service)
+        broken = time.monotonic()
+        time.sleep(6)
+        returning = time.monotonic()
+        mend(lab, service)
+        mended = time.monotonic()
+        time.sleep(10)
+
+    during = {name: seen.between(broken, returning) for name, seen in load.answers.items()}
+    recovery = max(load.answers[name].good_since(mended) for name in ("readyz", "list", "note"))
+    report(f"{service} {fault}: recovered {recovery:.1f} s after its return, lost 0 of "
+           f"{len(load.acknowledged)} notes")  # fmt: skip
+    for name, seen in during.items():
+        report(f"    {name}: {seen}")
+
+    limit = 4 if service == "postgres" else 1
+    for name in ("page", "livez", "list", "note"):
+        assert load.answers[name].slowest <= limit, name
+    for name in ("page", "livez"):
+        assert set(load.answers[name].statuses) == {200}
+        assert during[name].median < 0.1
+    if fault != "killed":
+        middle = during["readyz"].between(broken + 2, returning - 2).seen
+        assert [
+            (sent - broken, took, status) for sent, took, status in middle if status != 503
+        ] == []
+    assert during["readyz"].slowest <= 2
+    needing = {200, 201, 503} if service == "postgres" else {200, 201}
+    assert {*load.answers["list"].statuses, *load.answers["note"].statuses} <= needing
+    assert recovery <= 10
+    assert lost(lab, load) == []
+    assert identity(lab) == before
+
+
+def test_service_starts_without_what_it_needs(lab):
+    lab.compose("stop", "postgres", "redis")
+    lab.compose("up", "--detach", "--force-recreate", "--no-deps", "--wait", "web")
+    wait_until(lambda: ask(lab.port, path="/livez") == 200, 10)
+
+    page, ready, notes = (lab.get(path) for path in ("/", "/readyz", "/notes"))
+    lab.compose("start", "postgres", "redis")
+    started = time.monotonic()
+    wait_until(lambda: is_ready(lab), 10)
+
+    report(f"cold start: ready {time.monotonic() - started:.1f} s after the start of the others")
+    assert (page.status, ready.status, notes.status) == (200, 503, 503)
+    assert json.loads(ready.text)["checks"] == {"postgres": "failing", "redis": "failing"}
+    reasons = [line for line in lab.logs("web") if "is not ready" in line]
+    assert reasons
+    assert lab.get("/notes").status == 200
+
+
+def test_two_migration_jobs_at_once_make_one_upgrade(lab):
+    job = ["run", "--rm", "--no-TTY", "migrate"]
+    lab.compose(*job, "flask", "downgrade", "base")
+
+    with ThreadPoolExecutor() as pool:
+        outputs = list(pool.map(lambda _: lab.compose(*job).stdout, range(2)))
+
+    upgrades = "".join(outputs).count("Running upgrade")
+    report(f"two migration jobs at once: {upgrades} upgrade, both exit 0")
+    assert upgrades == 1
+    assert lab.get("/notes").status == 200
+
+
+def test_database_without_room_refuses_writes_and_goes_on(engine, cookies_session):
+    """Its volume is a small file system in memory, which a second container keeps mounted."""
+    options = {"use_postgres": True, "use_redis": False, "use_nginx": False}
+    project = generate(cookies_session, options, "small")
+    small = Stack(project, options, 8000)
+    free_containers(project)
+    volume = ["volume", "create", "--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=size=160m"]
+    run("docker", *volume, "small_postgres18", cwd=project)
+    try:
+        small.compose("build")
+        keep = ["--entrypoint=sleep", "--volume=small_postgres18:/kept", "small-postgres", "300"]
+        holder = run("docker", "run", "--detach", "--rm", *keep, cwd=project).stdout.strip()
+        small.compose("up", "--detach", "--wait")
+        fill_and_make_room(small)
+    finally:
+        run("docker", "rm", "--force", holder, cwd=project)
+        free_containers(project)
+
+
+def fill_and_make_room(small):
+    ballast = "$PGDATA/ballast"
+    before = identity(small)
+    with Load(8000, everything(), threads=1) as load:
+        time.sleep(1)
+        small.inside("postgres", "sh", "-c", f"cat /dev/zero >{ballast}", check=False)
+        full = time.monotonic()
+        time.sleep(6)
+        small.inside("postgres", "sh", "-c", f"rm {ballast}")
+        emptied = time.monotonic()
+        time.sleep(10)
+
+    during = {name: seen.between(full, emptied) for name, seen in load.answers.items()}
+    report(f"volume full: {len(load.acknowledged)} notes acknowledged, recovered "
+           f"{load.answers['note'].good_since(emptied):.1f} s after there was room")  # fmt: skip
+    for name, seen in during.items():
+        report(f"    {name}: {seen}")
+    assert 503 in during["note"].statuses
+    for name in ("page", "livez"):
+        assert set(load.answers[name].statuses) == {200}
+    assert set(load.answers["note"].statuses) | set(load.answers["list"].statuses) <= {
+        200,
+        201,
+        503,
+    }
+    assert load.answers["note"].good_since(emptied) <= 10
+    assert lost(small, load) == []
+    assert identity(small) == before
+
+
+def slow_requests(door, number, seconds):
+    """As many requests that take as long, already in progress; their statuses come later."""
+    pool = ThreadPoolExecutor(number)
+    futures = [
+        pool.submit(ask, door.port, path=f"/faults/sleep/{seconds}", timeout=60)
+        for _ in range(number)
+    ]
+    time.sleep(1)
+    return futures
+
+
+def results(futures):
+    return sorted(future.result() for future in futures)
+
+
+def test_requests_in_progress_are_answered_when_the_service_stops(door):
+    futures = slow_requests(door, 6, 6)
+
+    begun = time.monotonic()
+    door.compose("stop", "web")
+    took = time.monotonic() - begun
+    state = door.containers()["web"]["State"]
+    door.compose("start", "web")
+    wait_until(lambda: ask(door.port, path="/livez") == 200, 10)
+
+    report(f"stopped with six requests in progress: {results(futures)}, exit code "
+           f"{state['ExitCode']} after {took:.1f} s")  # fmt: skip
+    assert results(futures) == [200] * 6
+    assert state["ExitCode"] == 0
+
+
+def workers(door):
+    look = "import os; print(*(p for p in os.listdir('/proc') if p.isdigit() and open(f'/proc/{p}/cmdline').read().count('gunicorn')))"
+    processes = sorted(map(int, door.inside("web", "python", "-c", look).split()))
+    return processes[-2:]
+
+
+def test_worker_that_is_killed_takes_its_own_requests_only(lab):
+    before = identity(lab)
+    futures = slow_requests(lab, 6, 3)
+
+    with Load(lab.port, {"page": everything()["page"]}) as load:
+        time.sleep(0.5)
+        lab.inside("web", "sh", "-c", f"kill -9 {workers(lab)[0]}")
+        time.sleep(3)
+
+    statuses = results(futures)
+    report(f"worker killed: six slow requests {statuses}; the others: {load}")
+    assert set(statuses) <= {200, 502}
+    assert 200 in statuses
+    assert load.answers["page"].statuses[502] <= 4  # one for each of its threads that ask
+    assert identity(lab) == before
+
+
+def test_workers_are_replaced_without_a_failed_request(lab):
+    """As gunicorn does by itself with ``max_requests``, and all at once on SIGHUP."""
+    with Load(lab.port, everything()) as load:
+        for _ in range(6):
+            lab.inside("web", "sh", "-c", f"kill -TERM {workers(lab)[0]}")
+            time.sleep(1)
+        lab.inside("web", "sh", "-c", "kill -HUP $(cat /proc/1/task/1/children)")
+        time.sleep(4)
+
+    report("workers replaced seven times: " + str(load))
+    for seen in load.answers.values():
+        assert set(seen.statuses) <= {200, 201}
+
+
+def test_new_version_replaces_the_old_one_without_a_failed_request(lab):
+    lab.compose("up", "--detach", "--wait", "--no-deps", "--scale=web=2", "web")
+    old = set(lab.compose("ps", "--quiet", "web").stdout.split())
+
+    with Load(lab.port, everything(), threads=3, pause=0.01) as load:
+        time.sleep(1)
+        run("make", "deploy", cwd=lab.project)
+        time.sleep(2)
+
+    new = set(lab.compose("ps", "--quiet", "web").stdout.split())
+    lab.compose("up", "--detach", "--wait", "--no-deps", "--scale=web=1", "web")
+    total = sum(len(seen.seen) for seen in load.answers.values())
+    report(f"new version, two replicas: 0 of {total} requests failed; {load}")
+    assert len(new) == 2
+    assert not new & old
+    assert total >= 2_000
+    for seen in load.answers.values():
+        assert set(seen.statuses) <= {200, 201}
+
+
+@pytest.mark.parametrize(
+    ("path", "good", "bad", "reason"),
+    [
+        ("database/migrations/versions/0001_create_notes.py", None, None, "already exists"),
+        ("home.py", "import", "import no_such_module\nimport", "no_such_module"),
+    ],
+    ids=["migration", "code"],
+)
+def test_version_that_does_not_start_leaves_the_old_one_in_place(lab, path, good, bad, reason):
+    file = lab.project / "lab" / path
+    text = file.read_text()
+    if bad:
+        changed = file
+        file.write_text(text.replace(good, bad, 1))
+    else:
+        changed = file.with_name("0002_again.py")
+        changed.write_text(
+            text.replace('revision = "0001"', 'revision = "0002"').replace(
+                "down_revision = None", 'down_revision = "0001"'
+            )
+        )
+    before = identity(lab)
+
+    with Load(lab.port, everything(), threads=1) as load:
+        deployed = run("make", "deploy", cwd=lab.project, check=False)
+    changed.unlink()
+    file.write_text(text)
+
+    report(f"deploy of a bad {path.split('/')[-1]}: exit code {deployed.returncode}; {load}")
+    assert deployed.returncode != 0
+    assert reason in deployed.stdout
+    assert identity(lab) == before
+    for seen in load.answers.values():
+        assert set(seen.statuses) <= {200, 201}
+
+
+def test_request_that_needs_too_much_memory_takes_nobody_with_it(lab):
+    before = identity(lab)
+
+    with Load(lab.port, {"page": everything()["page"]}) as load:
+        time.sleep(0.5)
+        greedy = ask(lab.port, path="/faults/memory/600")
+        time.sleep(2)
+
+    report(f"600 MiB in a container of 512: {greedy}; the others: {load}")
+    assert greedy in {500, 502}
+    statuses = load.answers["page"].statuses
+    assert statuses[200] >= sum(statuses.values()) - 4  # at most what the same worker had
+    assert identity(lab) == before
+
+
+def test_full_temporary_file_system_fails_the_request_that_filled_it(lab):
+    with Load(lab.port, everything(), threads=1) as load:
+        filled = lab.get("/faults/disk/80")
+        time.sleep(1)
+        lab.inside("web", "rm", "/tmp/faults")
+
+    report(f"80 MiB into a /tmp of 64: {filled.status}; the others: {load}")
+    assert filled.status == 500
+    assert "Traceback" not in filled.text
+    for seen in load.answers.values():
+        assert set(seen.statuses) <= {200, 201}
+
+
+def test_endless_forking_stays_in_its_container(lab):
+    fork = "for i in $(seq 200); do sleep 3 & done"
+
+    with Load(lab.port, everything(), threads=1) as load:
+        time.sleep(0.5)
+        forked = lab.inside("web", "sh", "-c", fork, check=False)
+        time.sleep(4)
+
+    report(f"200 forks: refused {'Cannot fork' in forked or 'unavailable' in forked}; {load}")
+    assert "Cannot fork" in forked or "unavailable" in forked
+    for name in ("page", "livez", "list", "note"):
+        assert set(load.answers[name].statuses) <= {200, 201}
+
+
+def timed(lab, path):
+    begun = time.monotonic()
+    return ask(lab.port, path=path), round(time.monotonic() - begun, 2)
+
+
+def test_busy_service_is_healthy(lab):
+    futures = slow_requests(lab, 40, 4)  # for 16 threads: the last ones wait for eight seconds
+    probes = [timed(lab, path) for path in ("/livez", "/readyz")]
+
+    begun = time.monotonic()
+    lab.inside("web", "python", "-m", "config.healthcheck")
+    took = time.monotonic() - begun
+
+    report(f"40 requests of 4 s for 16 threads: probes {probes}, health check {took:.1f} s; "
+           f"{results(futures).count(200)} answered 200")  # fmt: skip
+    assert results(futures) == [200] * 40
+    assert lab.containers()["web"]["State"]["Health"]["Status"] == "healthy"
+    assert [(status, seconds < 1) for status, seconds in probes] == [(200, True)] * 2
+
+
+def test_flood_of_log_lines_is_cut(lab):
+    assert ask(lab.port, path="/faults/log/120000", timeout=60) == 200
+
+    container = lab.containers()["web"]
+    assert container["HostConfig"]["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}
+    kept = Path(container["LogPath"]).parent
+    if not kept.is_dir():
+        pytest.skip("the engine keeps its logs where this process cannot look")
+    size = sum(file.stat().st_size for file in kept.glob("*.log*"))
+    report(f"120 000 lines of 300 bytes: {size / 1e6:.0f} MB kept")
+    assert 10e6 < size < 32e6
