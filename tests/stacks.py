@@ -122,6 +122,9 @@ def generate(cookies, options, slug):
     return result.project_path
 
 
+CANARY = "canary-4f1c9e7ab2"  # stands in files that no image may hold
+
+
 @contextmanager
 def laboratory(cookies, options, slug, port):
     """The production shape with endpoints that misbehave, with no limit of rates, on ``port``."""
@@ -136,6 +139,9 @@ def laboratory(cookies, options, slug, port):
     with (project / ".env").open("a") as settings:
         settings.write(f"HTTP_PORT={port}\nRATE_LIMIT=100000r/s\nRATE_BURST=10000\n")
         settings.write("" if options["use_nginx"] else f"PORT={port}\n")
+    for secret in (".env.local", ".git/config", "instance/lab.db", "secrets/key.pem", "id_rsa"):
+        (project / secret).parent.mkdir(exist_ok=True)
+        (project / secret).write_text(CANARY)
     free_containers(project)
     run(*"docker compose -f compose.yaml up --detach --build --wait".split(), cwd=project)
     yield Stack(project, options, port)

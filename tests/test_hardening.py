@@ -4,9 +4,11 @@ The numbers are those of the CIS Docker Benchmark 1.6, section 5, where it has o
 """
 
 import json
+import subprocess
 
 import pytest
-from conftest import run
+from conftest import ENVIRONMENT, run
+from stacks import CANARY
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
 
@@ -65,6 +67,60 @@ def test_sixteen_facts_hold_for_every_service(stack):
 
     assert set(containers) == set(config["services"])
     assert broken == []
+
+
+def section_5(container):
+    """Section 5 of the CIS Docker Benchmark 1.6, as far as a container can be asked about it."""
+    host, mounts = container["HostConfig"], container["Mounts"]
+    published = [b for bound in (host["PortBindings"] or {}).values() for b in bound]
+    system = ("/boot", "/dev", "/etc", "/lib", "/proc", "/sys", "/usr")
+    return {
+        "5.2 AppArmor": container["AppArmorProfile"] not in {"", "unconfined"},
+        "5.3 security options": bool(host["SecurityOpt"]),
+        "5.4 capabilities": not host["CapAdd"],
+        "5.5 privileged": not host["Privileged"],
+        "5.6 system directories": not [
+            m for m in mounts if m["Source"] == "/" or m["Source"].startswith(system)
+        ],
+        "5.8 privileged ports": all(int(b["HostPort"]) >= 1024 for b in published),
+        "5.9 open ports": not published,
+        "5.10 network of the host": host["NetworkMode"] != "host",
+        "5.11 memory": host["Memory"] > 0,
+        "5.12 CPU": host["NanoCpus"] > 0,
+        "5.13 read-only root": host["ReadonlyRootfs"],
+        "5.14 interface": all(b["HostIp"] not in {"", "0.0.0.0", "::"} for b in published),
+        "5.15 restarts": host["RestartPolicy"]["Name"] != "always",
+        "5.16 processes of the host": host["PidMode"] != "host",
+        "5.17 IPC of the host": host["IpcMode"] != "host",
+        "5.18 devices": not host["Devices"],
+        "5.20 mount propagation": not [m for m in mounts if m.get("Propagation") == "shared"],
+        "5.21 UTS of the host": host["UTSMode"] != "host",
+        "5.22 seccomp": "seccomp=unconfined" not in host["SecurityOpt"],
+        "5.25 cgroup": host["CgroupParent"] == "",
+        "5.26 new privileges": "no-new-privileges:true" in host["SecurityOpt"],
+        "5.27 health": "Health" in container["State"]
+        or host["RestartPolicy"]["Name"] == "no",  # a job, which ends
+        "5.29 PIDs": (host["PidsLimit"] or 0) > 0,
+        "5.30 default bridge": host["NetworkMode"] not in {"bridge", "default"},
+        "5.31 users of the host": host["UsernsMode"] != "host",
+        "5.32 socket of Docker": not [m for m in mounts if m["Source"].endswith("docker.sock")],
+    }
+
+
+def test_benchmark_finds_what_docker_cannot_avoid_and_no_more(stack):
+    found = {
+        rule
+        for container in stack.containers().values()
+        for rule, holds in section_5(container).items()
+        if not holds
+    }
+
+    assert found <= {"5.2 AppArmor", "5.9 open ports"}
+
+
+def test_no_server_for_logins_runs(stack):
+    for service in set(configured(stack)["services"]) - {"migrate"}:
+        assert "sshd" not in stack.inside(service, "sh", "-c", "cat /proc/[0-9]*/comm"), service
 
 
 def test_ports_are_on_loopback_and_data_stores_have_none(stack):
@@ -206,3 +262,49 @@ def test_secrets_are_where_they_are_needed_and_nowhere_else(stack):
         assert not [
             s for s, c in containers.items() if value in json.dumps([c["Args"], c["Config"]["Cmd"]])
         ], name
+
+
+def planted(lab):
+    """Every secret of a project, and what stands in files that are nobody's business."""
+    lines = (lab.project / ".env").read_text().splitlines()
+    pairs = [line.partition("=") for line in lines if not line.startswith("#")]
+    secrets = [value for name, _, value in pairs if name.endswith(("_KEY", "_PASSWORD"))]
+    assert len(secrets) == 4
+    return [CANARY.encode(), *(secret.encode() for secret in secrets)]
+
+
+def holds(command, needles, cwd):
+    """Which of ``needles`` are in what ``command`` prints, however much that is."""
+    found, rest = set(), b""
+    with subprocess.Popen(command, cwd=cwd, env=ENVIRONMENT, stdout=subprocess.PIPE) as process:
+        while data := process.stdout.read(1 << 22):
+            found |= {needle for needle in needles if needle in rest + data}
+            rest = data[-100:]
+    assert process.returncode == 0
+    return found
+
+
+def test_no_secret_is_in_the_build_context(lab, tmp_path):
+    everything = tmp_path / "Dockerfile"
+    everything.write_text("FROM scratch\nCOPY . /\n")
+
+    command = [
+        "docker",
+        "build",
+        "--quiet",
+        f"--file={everything}",
+        "--output=type=tar,dest=-",
+        ".",
+    ]
+
+    assert holds([*command[:-1], "."], [b"create_app"], lab.project) == {b"create_app"}
+    assert holds(command, planted(lab), lab.project) == set()
+
+
+@pytest.mark.parametrize("service", ["web", "nginx", "postgres"])
+def test_no_secret_is_in_a_layer_of_an_image(lab, service):
+    command = ["docker", "save", f"lab-{service}"]
+    known = {"web": b"create_app", "nginx": b"limit_req_zone", "postgres": b"CREATE ROLE"}[service]
+
+    assert holds(command, [known], lab.project) == {known}
+    assert holds(command, planted(lab), lab.project) == set()
