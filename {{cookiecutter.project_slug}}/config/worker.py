@@ -164,8 +164,8 @@ class BufferingWorker(ThreadWorker):
         self.waiting: dict[TConn, float] = {}  # connections in the poller, and until when
 
     def init_process(self) -> None:
-        """Start the thread for probes, and then all that gunicorn does."""
-        self.probes = started(ThreadPoolExecutor(max_workers=1), 1)
+        """Start the threads for probes, and then all that gunicorn does."""
+        self.probes = {path.encode(): started(ThreadPoolExecutor(1), 1) for path in PROBES}
         super().init_process()
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
@@ -210,10 +210,11 @@ class BufferingWorker(ThreadWorker):
             self.refuse(conn, refusal.status)
 
     def hand_over(self, conn: TConn) -> None:
-        """Give ``conn`` to a thread; probes have one of their own, so that busy is not dead."""
+        """Give ``conn`` to a thread; each probe has one of its own, so that busy is not dead."""
         self.leave_poller(conn)
         arrived = incoming(conn)
-        pool = self.probes if PROBE.match(arrived.data) else self.tpool
+        probe = PROBE.match(arrived.data)
+        pool = self.probes[probe[1]] if probe else self.tpool
         arrived.unread(arrived.data)
         done = pool.submit(self.handle, conn)
         done.add_done_callback(partial(self.method_queue.defer, self.finish_request, conn))

@@ -83,10 +83,13 @@ def test_service_that_is_lost_is_away_until_it_answers(
     check.lost()
     asked.wait(5)
     away = check.away
+    response = app.test_client().get("/readyz")
     back.set()
     if check.watcher:
         check.watcher.join(5)
 
     assert away
+    assert (response.json or {})["checks"]["absent"] == "failing"
+    assert "absent is not ready: absent did not answer just now" in caplog.messages
     assert not check.away
     assert caplog.messages.count("absent answers again") == 1

@@ -36,6 +36,8 @@ class Check:
 
     def start(self) -> Future[Any]:
         """Ask, or join those who are waiting for the answer already."""
+        if self.away:
+            return refused(f"{self.name} did not answer just now")
         if self.running is None or self.running.done():
             self.running = self.executor.submit(self.ask)
         return self.running
@@ -76,6 +78,13 @@ class Check:
         except Exception:
             return False
         return True
+
+
+def refused(reason: str) -> Future[Any]:
+    """An answer that is there at once, and is no."""
+    answer: Future[Any] = Future()
+    answer.set_exception(ConnectionError(reason))
+    return answer
 
 
 def init_app(app: Flask) -> None:
