@@ -22,8 +22,17 @@ test-faults: .venv/ready ## Run those tests alone that break and attack a runnin
 
 .PHONY: lint
 lint: .venv/ready ## Check the style of the template's own Python
-	ruff check hooks tests
-	ruff format --check hooks tests
+	ruff check benchmarks hooks tests
+	ruff format --check benchmarks hooks tests
+
+.PHONY: bench
+bench: .venv/ready ## Measure a generated service in Docker, and write docs/performance.md
+	uv pip install --quiet --python .venv/bin/python --group bench
+	python benchmarks/run.py
+
+.PHONY: bench-quick
+bench-quick: .venv/ready ## The rates alone, in two minutes
+	python benchmarks/run.py --quick
 
 .venv/ready: pyproject.toml
 	python3 -m venv .venv

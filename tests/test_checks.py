@@ -54,6 +54,17 @@ def test_files_fit_their_schemas(project):
 
 @needs_compose
 @each_combination()
+def test_one_number_sets_how_long_requests_in_progress_may_take(project):
+    config = ["docker", "compose", "-f", "compose.yaml", "config", "--format=json"]
+    services = json.loads(run(*config, cwd=project, GRACEFUL_TIMEOUT="7").stdout)["services"]
+
+    drained = {name: services[name] for name in ("web", "nginx") if name in services}
+    assert services["web"]["environment"]["GRACEFUL_TIMEOUT"] == "7"
+    assert {service["stop_grace_period"] for service in drained.values()} == {"12s"}
+
+
+@needs_compose
+@each_combination()
 def test_compose_accepts_both_shapes(project):
     run("docker", "compose", "config", "--quiet", cwd=project)
     run("docker", "compose", "-f", "compose.yaml", "config", "--quiet", cwd=project)

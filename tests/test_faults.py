@@ -313,40 +313,52 @@ def test_new_version_replaces_the_old_one_without_a_failed_request(lab):
         assert set(seen.statuses) <= {200, 201}
 
 
-@pytest.mark.parametrize(
-    ("path", "good", "bad", "reason"),
-    [
-        ("database/migrations/versions/0001_create_notes.py", None, None, "already exists"),
-        ("home.py", "import", "import no_such_module\nimport", "no_such_module"),
-    ],
-    ids=["migration", "code"],
-)
-def test_version_that_does_not_start_leaves_the_old_one_in_place(lab, path, good, bad, reason):
-    file = lab.project / "lab" / path
-    text = file.read_text()
-    if bad:
-        changed = file
-        file.write_text(text.replace(good, bad, 1))
-    else:
-        changed = file.with_name("0002_again.py")
-        changed.write_text(
-            text.replace('revision = "0001"', 'revision = "0002"').replace(
-                "down_revision = None", 'down_revision = "0001"'
-            )
-        )
-    before = identity(lab)
+def add_bad_migration(package):
+    """Create a table that is there already."""
+    first = package / "database/migrations/versions/0001_create_notes.py"
+    text = first.read_text().replace('revision = "0001"', 'revision = "0002"')
+    bad = first.with_name("0002_again.py")
+    bad.write_text(text.replace("down_revision = None", 'down_revision = "0001"'))
+    return bad
 
-    with Load(lab.port, everything(), threads=1) as load:
-        deployed = run("make", "deploy", cwd=lab.project, check=False)
-    changed.unlink()
-    file.write_text(text)
 
-    report(f"deploy of a bad {path.split('/')[-1]}: exit code {deployed.returncode}; {load}")
+def break_server(package):
+    """A mistake that shows only when ``web`` starts, after the migrations."""
+    file = package.parent / "config/bad.py"
+    file.write_text("import no_such_module\n")
+    server = package.parent / "config/gunicorn.py"
+    server.write_text(server.read_text() + "\nimport config.bad  # noqa\n")
+    return file
+
+
+def deploy_under_load(door, make_bad):
+    """The exit code of a deployment, what it printed, and what clients saw meanwhile."""
+    server = door.project / "config/gunicorn.py"
+    text = server.read_text()
+    bad = make_bad(door.project / door.project.name)
+    before = identity(door)
+    with Load(door.port, everything(), threads=1) as load:
+        deployed = run("make", "deploy", cwd=door.project, check=False)
+    bad.unlink()
+    server.write_text(text)
+
+    report(f"deployment with {bad.name}: exit code {deployed.returncode}; {load}")
     assert deployed.returncode != 0
-    assert reason in deployed.stdout
-    assert identity(lab) == before
+    assert identity(door) == before
     for seen in load.answers.values():
         assert set(seen.statuses) <= {200, 201}
+    return deployed.stdout
+
+
+def test_migration_that_fails_leaves_the_old_version_in_place(door):
+    assert "already exists" in deploy_under_load(door, add_bad_migration)
+
+
+def test_version_that_does_not_start_leaves_the_old_one_in_place(lab):
+    containers = lab.compose("ps", "--all", "--quiet", "web").stdout
+
+    assert "web" in deploy_under_load(lab, break_server)
+    assert lab.compose("ps", "--all", "--quiet", "web").stdout == containers
 
 
 def test_request_that_needs_too_much_memory_takes_nobody_with_it(lab):
@@ -391,9 +403,9 @@ def test_endless_forking_stays_in_its_container(lab):
         assert set(load.answers[name].statuses) <= {200, 201}
 
 
-def timed(lab, path):
+def timed(lab, path, timeout=20):
     begun = time.monotonic()
-    return ask(lab.port, path=path), round(time.monotonic() - begun, 2)
+    return ask(lab.port, path=path, timeout=timeout), round(time.monotonic() - begun, 2)
 
 
 def test_busy_service_is_healthy(lab):
@@ -409,6 +421,15 @@ def test_busy_service_is_healthy(lab):
     assert results(futures) == [200] * 40
     assert lab.containers()["web"]["State"]["Health"]["Status"] == "healthy"
     assert [(status, seconds < 1) for status, seconds in probes] == [(200, True)] * 2
+
+
+def test_request_that_takes_too_long_is_answered_by_nginx(lab):
+    status, took = timed(lab, "/faults/sleep/64", timeout=70)
+
+    report(f"request of 64 s: {status} after {took} s")
+    assert status == 504
+    assert 59 < took < 62
+    assert lab.containers()["web"]["State"]["Health"]["Status"] == "healthy"
 
 
 def test_flood_of_log_lines_is_cut(lab):

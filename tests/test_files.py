@@ -21,6 +21,7 @@ ALWAYS = [
     "README.md",
     "compose.override.yaml",
     "compose.yaml",
+    "locustfile.py",
     "pyproject.toml",
     "uv.lock",
     "config/__init__.py",

@@ -1,5 +1,6 @@
 """The server, sized from the limits of its container: ``gunicorn --config python:config.gunicorn``."""
 
+import gc
 import logging
 import math
 import os
@@ -64,11 +65,12 @@ class RootLogger(Logger):
 
 
 def when_ready(server: Arbiter) -> None:
-    """Say how the server was sized, and why."""
+    """Say how the server was sized, and why; then it is ready to be copied into workers."""
     size = f"{workers} workers of {threads} threads each"
     limits = f"{cpu_limit():.3g} CPUs and {memory_limit() / 2**20:.4g} MiB of memory"
     limits = limits.replace("inf MiB", "unlimited")
     logging.getLogger("gunicorn.error").info("%s, for %s", size, limits)
+    gc.freeze()  # what is loaded stays: the collector shall neither look at it nor copy its pages
 
 
 def pre_fork(server: Arbiter, worker: Worker) -> None:

@@ -2,7 +2,8 @@
 
 A connection gets one of the threads when its request has arrived in full. Until then it waits in
 the poller, at the price of a little memory; gunicorn's own ``gthread`` gives it a thread from the
-first byte on. Plain HTTP/1 only: what ends TLS stands in front.
+first byte on. Plain HTTP/1 only: what ends TLS stands in front. ``MAX_CONTENT_LENGTH`` holds for
+every view, which may lower it for itself but not raise it.
 """
 
 import re
@@ -216,6 +217,7 @@ class BufferingWorker(ThreadWorker):
         probe = PROBE.match(arrived.data)
         pool = self.probes[probe[1]] if probe else self.tpool
         arrived.unread(arrived.data)
+        arrived.data.clear()
         done = pool.submit(self.handle, conn)
         done.add_done_callback(partial(self.method_queue.defer, self.finish_request, conn))
 

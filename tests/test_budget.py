@@ -1,0 +1,41 @@
+"""What a request costs, in figures that do not depend on the machine: they only ever go down."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import COMBINATIONS, run
+
+# Function calls, SQL statements and Redis commands of one request; a tenth more than measured.
+BUDGET = {
+    "liveness": {"calls": 0},
+    "page": {"calls": 0},
+    "list": {"calls": 0, "statements": 1, "commands": 2},
+    "cached list": {"calls": 0, "commands": 1},
+}
+MODULES = 0
+
+
+@pytest.fixture(scope="module")
+def costs(cookies_session):
+    project = cookies_session.bake(extra_context=COMBINATIONS[0]).project_path
+    settings = {"APP_ENV": "development", "LOG_FORMAT": "json"}
+    run("uv", "run", "flask", "--app=my_service", "migrate", cwd=project, **settings)
+    script = Path(__file__).with_name("budget.py")
+    done = run("uv", "run", "python", script, "my_service", cwd=project, **settings)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("request_", BUDGET)
+def test_request_stays_within_its_budget(costs, request_):
+    over = {
+        kind: (found, BUDGET[request_].get(kind, 0))
+        for kind, found in costs[request_].items()
+        if found > BUDGET[request_].get(kind, 0)
+    }
+
+    assert over == {}, costs
+
+
+def test_service_imports_no_more_than_it_did(costs):
+    assert costs["modules"] <= MODULES
