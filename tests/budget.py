@@ -7,6 +7,7 @@ from collections import Counter
 
 from werkzeug.test import create_environ, run_wsgi_app
 
+sys.path.insert(0, "")
 service = importlib.import_module(sys.argv[1])
 app = service.create_app()
 imported = len(sys.modules)

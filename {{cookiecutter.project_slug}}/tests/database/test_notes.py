@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from werkzeug.http import parse_options_header
 
@@ -144,17 +145,24 @@ def test_number_that_is_no_note_is_not_found(client: FlaskClient, number: object
     assert client.get(f"/notes/{number}").status_code == 404
 
 
-def test_database_that_fails_is_a_503(
-    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_database_that_fails_is_a_503(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OperationalError("SELECT", {}, Exception("server closed the connection"))
 
-    with app.app_context():
-        monkeypatch.setattr(db.engine, "connect", fail)
+    monkeypatch.setattr(Engine, "connect", fail)
 
     response = client.get("/notes", headers={"Accept": "application/json"})
 
     assert response.status_code == 503
     assert response.headers["Retry-After"] == "5"
     assert "server closed" not in response.text
+
+
+@pytest.mark.parametrize(("method", "level"), [("GET", "AUTOCOMMIT"), ("POST", None)])
+def test_only_a_request_that_writes_makes_a_transaction(
+    app: Flask, method: str, level: str | None
+) -> None:
+    with app.test_request_context("/notes", method=method):
+        options = db.session.connection().get_execution_options()
+
+    assert options.get("isolation_level") == level
