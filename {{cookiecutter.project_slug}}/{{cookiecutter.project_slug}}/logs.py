@@ -41,9 +41,6 @@ class RequestId(logging.Filter):
 
 def configure(level: str, form: str) -> None:
     """Send all lines of ``level`` and above to STDOUT, as ``json`` or for the ``console``."""
-    # Nothing of this is in a line, so nothing of it is looked up.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.logAsyncioTasks = False
     fields = ["asctime", "levelname", "name", "message"]
     names = {"asctime": "time", "levelname": "level", "name": "logger", "exc_info": "traceback"}
     console = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
