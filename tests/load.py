@@ -84,6 +84,17 @@ class Load:
             number += step
             self.stopped.wait(self.pause)
 
+    @property
+    def statuses(self):
+        """How often each status came, over all kinds of requests."""
+        return sum((seen.statuses for seen in self.answers.values()), Counter())
+
+    @property
+    def outcome(self):
+        """How many requests were not answered 2xx, of how many."""
+        bad = sum(n for status, n in self.statuses.items() if not 200 <= status < 300)
+        return f"{bad} of {self.statuses.total()} requests failed"
+
     def __str__(self):
         return "; ".join(f"{name}: {answers}" for name, answers in self.answers.items())
 

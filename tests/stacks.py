@@ -69,6 +69,19 @@ def free_containers(project):
     run("docker", "compose", "down", "--volumes", "--remove-orphans", "--timeout=2", cwd=project)
 
 
+def wait_for(look, seconds):
+    """Seconds until ``look`` succeeds."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < seconds:
+        try:
+            if look():
+                return time.monotonic() - begun
+        except (OSError, http.client.HTTPException):
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"nothing after {seconds} s")
+
+
 FIGURES = []
 
 

@@ -4,6 +4,7 @@ Each test puts load on the whole stack, breaks one thing, mends it, and prints w
 """
 
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,16 +12,9 @@ from pathlib import Path
 import pytest
 from conftest import run
 from load import Load, ask
-from stacks import Stack, free_containers, generate, report
+from stacks import Stack, free_containers, generate, report, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.xdist_group("docker")]
-
-KILL = """
-for process in /proc/[0-9]*; do
-    if [ "$(cat $process/comm 2>/dev/null)" = %s ]; then kill -9 ${process#/proc/}; exit; fi
-done
-"""
-PROGRAMS = {"postgres": "postgres", "redis": "redis-server"}
 
 
 def stop(lab, service):
@@ -40,11 +34,14 @@ def unpause(lab, service):
 
 
 def kill(lab, service):
-    lab.inside(service, "sh", "-c", KILL % PROGRAMS[service], check=False)
+    """What the container runs, which is the only child of docker-init."""
+    command = "kill -9 $(cat /proc/1/task/1/children)"
+    lab.inside(service, "sh", "-c", command, check=False)  # the shell may end with the container
 
 
-def nothing(lab, service):
-    """Docker starts what died by itself."""
+def restarted(lab, service):
+    """Docker starts by itself what died."""
+    assert lab.containers()[service]["RestartCount"] > 0
 
 
 def disconnect(lab, service):
@@ -60,7 +57,7 @@ def reconnect(lab, service):
 FAULTS = {
     "stopped": (stop, start),
     "hung": (pause, unpause),
-    "killed": (kill, nothing),
+    "killed": (kill, restarted),
     "cut-off": (disconnect, reconnect),
 }
 
@@ -89,13 +86,6 @@ def is_ready(lab):
     return ask(lab.port, path="/readyz") == 200
 
 
-def wait_until(condition, seconds):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.1)
-
-
 def lost(lab, load):
     """The acknowledged notes that are not in the database."""
     titles = set(lab.sql("SELECT title FROM notes"))
@@ -105,7 +95,7 @@ def lost(lab, load):
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("service", ["postgres", "redis"])
 def test_service_outlives_what_it_needs(lab, service, fault):
-    wait_until(lambda: is_ready(lab), 20)
+    wait_for(lambda: is_ready(lab), 20)
     before = identity(lab)
     hurt, mend = FAULTS[fault]
 
@@ -121,8 +111,9 @@ def test_service_outlives_what_it_needs(lab, service, fault):
 
     during = {name: seen.between(broken, returning) for name, seen in load.answers.items()}
     recovery = max(load.answers[name].good_since(mended) for name in ("readyz", "list", "note"))
-    report(f"{service} {fault}: recovered {recovery:.1f} s after its return, lost 0 of "
-           f"{len(load.acknowledged)} notes")  # fmt: skip
+    missing = lost(lab, load)
+    report(f"{service} {fault}: recovered {recovery:.1f} s after its return, lost {len(missing)} "
+           f"of {len(load.acknowledged)} notes")  # fmt: skip
     for name, seen in during.items():
         report(f"    {name}: {seen}")
 
@@ -141,21 +132,20 @@ def test_service_outlives_what_it_needs(lab, service, fault):
     needing = {200, 201, 503} if service == "postgres" else {200, 201}
     assert {*load.answers["list"].statuses, *load.answers["note"].statuses} <= needing
     assert recovery <= 10
-    assert lost(lab, load) == []
+    assert missing == []
     assert identity(lab) == before
 
 
 def test_service_starts_without_what_it_needs(lab):
     lab.compose("stop", "postgres", "redis")
     lab.compose("up", "--detach", "--force-recreate", "--no-deps", "--wait", "web")
-    wait_until(lambda: ask(lab.port, path="/livez") == 200, 10)
+    wait_for(lambda: ask(lab.port, path="/livez") == 200, 10)
 
     page, ready, notes = (lab.get(path) for path in ("/", "/readyz", "/notes"))
     lab.compose("start", "postgres", "redis")
-    started = time.monotonic()
-    wait_until(lambda: is_ready(lab), 10)
+    took = wait_for(lambda: is_ready(lab), 10)
 
-    report(f"cold start: ready {time.monotonic() - started:.1f} s after the start of the others")
+    report(f"cold start: ready {took:.1f} s after the start of the others")
     assert (page.status, ready.status, notes.status) == (200, 503, 503)
     assert json.loads(ready.text)["checks"] == {"postgres": "failing", "redis": "failing"}
     reasons = [line for line in lab.logs("web") if "is not ready" in line]
@@ -171,7 +161,7 @@ def test_two_migration_jobs_at_once_make_one_upgrade(lab):
         outputs = list(pool.map(lambda _: lab.compose(*job).stdout, range(2)))
 
     upgrades = "".join(outputs).count("Running upgrade")
-    report(f"two migration jobs at once: {upgrades} upgrade, both exit 0")
+    report(f"two migration jobs at once: {upgrades} upgrade")
     assert upgrades == 1
     assert lab.get("/notes").status == 200
 
@@ -184,10 +174,10 @@ def test_database_without_room_refuses_writes_and_goes_on(engine, cookies_sessio
     free_containers(project)
     volume = ["volume", "create", "--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=size=160m"]
     run("docker", *volume, "small_postgres18", cwd=project)
+    small.compose("build")
+    keep = ["--entrypoint=sleep", "--volume=small_postgres18:/kept", "small-postgres", "300"]
+    holder = run("docker", "run", "--detach", "--rm", *keep, cwd=project).stdout.strip()
     try:
-        small.compose("build")
-        keep = ["--entrypoint=sleep", "--volume=small_postgres18:/kept", "small-postgres", "300"]
-        holder = run("docker", "run", "--detach", "--rm", *keep, cwd=project).stdout.strip()
         small.compose("up", "--detach", "--wait")
         fill_and_make_room(small)
     finally:
@@ -215,11 +205,7 @@ def fill_and_make_room(small):
     assert 503 in during["note"].statuses
     for name in ("page", "livez"):
         assert set(load.answers[name].statuses) == {200}
-    assert set(load.answers["note"].statuses) | set(load.answers["list"].statuses) <= {
-        200,
-        201,
-        503,
-    }
+    assert set(load.statuses) <= {200, 201, 503}
     assert load.answers["note"].good_since(emptied) <= 10
     assert lost(small, load) == []
     assert identity(small) == before
@@ -248,7 +234,7 @@ def test_requests_in_progress_are_answered_when_the_service_stops(door):
     took = time.monotonic() - begun
     state = door.containers()["web"]["State"]
     door.compose("start", "web")
-    wait_until(lambda: ask(door.port, path="/livez") == 200, 10)
+    wait_for(lambda: ask(door.port, path="/livez") == 200, 10)
 
     report(f"stopped with six requests in progress: {results(futures)}, exit code "
            f"{state['ExitCode']} after {took:.1f} s")  # fmt: skip
@@ -257,9 +243,9 @@ def test_requests_in_progress_are_answered_when_the_service_stops(door):
 
 
 def workers(door):
-    look = "import os; print(*(p for p in os.listdir('/proc') if p.isdigit() and open(f'/proc/{p}/cmdline').read().count('gunicorn')))"
-    processes = sorted(map(int, door.inside("web", "python", "-c", look).split()))
-    return processes[-2:]
+    """The children of the only child of docker-init."""
+    look = "m=$(cat /proc/1/task/1/children); m=${m% }; cat /proc/$m/task/$m/children"
+    return [int(pid) for pid in door.inside("web", "sh", "-c", look).split()]
 
 
 def test_worker_that_is_killed_takes_its_own_requests_only(lab):
@@ -281,16 +267,21 @@ def test_worker_that_is_killed_takes_its_own_requests_only(lab):
 
 def test_workers_are_replaced_without_a_failed_request(lab):
     """As gunicorn does by itself with ``max_requests``, and all at once on SIGHUP."""
+    replaced = set()
+
     with Load(lab.port, everything()) as load:
         for _ in range(6):
-            lab.inside("web", "sh", "-c", f"kill -TERM {workers(lab)[0]}")
+            replaced.update(workers(lab))
+            lab.inside("web", "sh", "-c", f"kill -TERM {workers(lab)[1]}")
             time.sleep(1)
+        replaced.update(workers(lab))
         lab.inside("web", "sh", "-c", "kill -HUP $(cat /proc/1/task/1/children)")
         time.sleep(4)
 
-    report("workers replaced seven times: " + str(load))
-    for seen in load.answers.values():
-        assert set(seen.statuses) <= {200, 201}
+    replaced -= set(workers(lab))
+    report(f"{len(replaced)} workers replaced: {load}")
+    assert len(replaced) >= 7
+    assert set(load.statuses) <= {200, 201}
 
 
 def test_new_version_replaces_the_old_one_without_a_failed_request(lab):
@@ -304,13 +295,11 @@ def test_new_version_replaces_the_old_one_without_a_failed_request(lab):
 
     new = set(lab.compose("ps", "--quiet", "web").stdout.split())
     lab.compose("up", "--detach", "--wait", "--no-deps", "--scale=web=1", "web")
-    total = sum(len(seen.seen) for seen in load.answers.values())
-    report(f"new version, two replicas: 0 of {total} requests failed; {load}")
+    report(f"new version, two replicas: {load.outcome}; {load}")
     assert len(new) == 2
     assert not new & old
-    assert total >= 2_000
-    for seen in load.answers.values():
-        assert set(seen.statuses) <= {200, 201}
+    assert load.statuses.total() >= 2_000
+    assert set(load.statuses) <= {200, 201}
 
 
 def add_bad_migration(package):
@@ -342,11 +331,10 @@ def deploy_under_load(door, make_bad):
     bad.unlink()
     server.write_text(text)
 
-    report(f"deployment with {bad.name}: exit code {deployed.returncode}; {load}")
+    report(f"deployment with {bad.name}: exit code {deployed.returncode}; {load.outcome}; {load}")
     assert deployed.returncode != 0
     assert identity(door) == before
-    for seen in load.answers.values():
-        assert set(seen.statuses) <= {200, 201}
+    assert set(load.statuses) <= {200, 201}
     return deployed.stdout
 
 
@@ -357,7 +345,9 @@ def test_migration_that_fails_leaves_the_old_version_in_place(door):
 def test_version_that_does_not_start_leaves_the_old_one_in_place(lab):
     containers = lab.compose("ps", "--all", "--quiet", "web").stdout
 
-    assert "web" in deploy_under_load(lab, break_server)
+    printed = deploy_under_load(lab, break_server)
+
+    assert re.search(r"container lab-web-\d+ (is unhealthy|exited)", printed), printed
     assert lab.compose("ps", "--all", "--quiet", "web").stdout == containers
 
 
@@ -370,7 +360,7 @@ def test_request_that_needs_too_much_memory_takes_nobody_with_it(lab):
         time.sleep(2)
 
     report(f"600 MiB in a container of 512: {greedy}; the others: {load}")
-    assert greedy in {500, 502}
+    assert greedy in {500, 502, 504}  # 504: a container without memory does not accept either
     statuses = load.answers["page"].statuses
     assert statuses[200] >= sum(statuses.values()) - 4  # at most what the same worker had
     assert identity(lab) == before
@@ -385,8 +375,7 @@ def test_full_temporary_file_system_fails_the_request_that_filled_it(lab):
     report(f"80 MiB into a /tmp of 64: {filled.status}; the others: {load}")
     assert filled.status == 500
     assert "Traceback" not in filled.text
-    for seen in load.answers.values():
-        assert set(seen.statuses) <= {200, 201}
+    assert set(load.statuses) <= {200, 201}
 
 
 def test_endless_forking_stays_in_its_container(lab):

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 from conftest import ENVIRONMENT, run
+from dotenv import dotenv_values
 from stacks import CANARY
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
@@ -228,13 +229,13 @@ def test_cache_refuses_dangerous_commands(stack, command):
     assert "NOPERM" in answer
 
 
+def secrets_of(project):
+    values = dotenv_values(project / ".env").items()
+    return {name: value for name, value in values if name.endswith(("_KEY", "_PASSWORD"))}
+
+
 def test_secrets_are_where_they_are_needed_and_nowhere_else(stack):
-    lines = (stack.project / ".env").read_text().splitlines()
-    secrets = {
-        name: value
-        for name, _, value in (line.partition("=") for line in lines if not line.startswith("#"))
-        if name.endswith(("_KEY", "_PASSWORD"))
-    }
+    secrets = secrets_of(stack.project)
     users = {
         "SECRET_KEY": {"web", "migrate"},
         "DATABASE_PASSWORD": {"web", "migrate", "postgres"},
@@ -266,9 +267,7 @@ def test_secrets_are_where_they_are_needed_and_nowhere_else(stack):
 
 def planted(lab):
     """Every secret of a project, and what stands in files that are nobody's business."""
-    lines = (lab.project / ".env").read_text().splitlines()
-    pairs = [line.partition("=") for line in lines if not line.startswith("#")]
-    secrets = [value for name, _, value in pairs if name.endswith(("_KEY", "_PASSWORD"))]
+    secrets = secrets_of(lab.project).values()
     assert len(secrets) == 4
     return [CANARY.encode(), *(secret.encode() for secret in secrets)]
 

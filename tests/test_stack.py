@@ -9,7 +9,7 @@ import time
 
 import pytest
 from conftest import COMBINATIONS, ENVIRONMENT, name_of, run
-from stacks import Stack, free_containers, generate, report
+from stacks import Stack, free_containers, generate, report, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
 FULL, BARE = COMBINATIONS[0], COMBINATIONS[-1]
@@ -291,19 +291,6 @@ def test_migration_that_fails_keeps_the_service_from_starting(full):
     assert "web" not in running
     assert "already exists" in logs
     assert "Traceback" not in logs
-
-
-def wait_for(look, seconds):
-    """Seconds until ``look`` succeeds."""
-    begun = time.monotonic()
-    while time.monotonic() - begun < seconds:
-        try:
-            if look():
-                return time.monotonic() - begun
-        except (OSError, http.client.HTTPException):
-            pass
-        time.sleep(0.05)
-    raise AssertionError(f"nothing after {seconds} s")
 
 
 @pytest.fixture(scope="module", params=[FULL, BARE], ids=name_of)

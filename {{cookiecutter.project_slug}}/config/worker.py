@@ -49,7 +49,7 @@ class RefusedError(Exception):
     """What arrives on a connection will not become a request."""
 
     def __init__(self, status: HTTPStatus) -> None:
-        super().__init__(f"{status} {status.phrase}")
+        super().__init__(status)
         self.status = status
 
 

@@ -20,7 +20,7 @@ from redis.retry import Retry
 from . import health
 
 LIFETIME = 60  # seconds that an answer is kept
-TIMEOUT = 0.5  # seconds for connecting, and for one command
+TIMEOUT = 0.3  # seconds for connecting, and for one command
 
 logger = logging.getLogger(__name__)
 
