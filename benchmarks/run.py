@@ -6,116 +6,23 @@ python benchmarks/run.py --quick   the rates only, shorter; prints the table
 
 import argparse
 import json
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import life
 import report
+from comparison import HERE, TEMPLATE, Comparison, Target, run
 from cookiecutter.main import cookiecutter
+from dotenv import dotenv_values
 
-HERE = Path(__file__).parent
-TEMPLATE = HERE.parent
 LIMITS = ["--cpus=1", "--memory=512m", "--pids-limit=128"]  # as compose.yaml sets them for web
 BASE = "python:3.14-slim-trixie"
-
-
-def run(*command: object, cwd: Path = HERE, check: bool = True) -> str:
-    """What ``command`` prints; when it fails, the end of this program."""
-    done = subprocess.run(
-        list(map(str, command)),
-        cwd=cwd,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    if check and done.returncode:
-        sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}")
-    return done.stdout.strip()
-
-
-@dataclass
-class Target:
-    """A server in a container, asked from inside of its own network."""
-
-    container: str
-    port: int = 8000
-
-    def wrk(
-        self, path: str, connections: int, seconds: float, *options: str
-    ) -> tuple[float, float]:
-        """Requests per second, and the 99th percentile in milliseconds; all were good."""
-        out = run(
-            "docker", "run", "--rm", f"--network=container:{self.container}", "bench-load",
-            "wrk", "--latency", "--threads=1", f"--connections={connections}",
-            f"--duration={seconds}s", *options, f"http://127.0.0.1:{self.port}{path}",
-        )  # fmt: skip
-        if "Non-2xx" in out or "Socket errors" in out:
-            sys.exit(f"{path} of {self.container}: {out}")
-        words = out.split()
-        percentile = words[words.index("99%") + 1]
-        for unit, factor in (("us", 1e-3), ("ms", 1), ("s", 1e3)):
-            if percentile.endswith(unit):
-                return float(words[words.index("Requests/sec:") + 1]), float(
-                    percentile.removesuffix(unit)
-                ) * factor
-        raise AssertionError(percentile)
-
-    def rate(self, path: str, seconds: float, *options: str) -> Callable[[], float]:
-        return lambda: self.wrk(path, 8, seconds, *options)[0]
-
-    def p99(self, path: str, seconds: float) -> Callable[[], float]:
-        return lambda: self.wrk(path, 64, seconds)[1]
-
-    def memory(self) -> float:
-        """Megabytes of all processes of gunicorn, shared pages divided (PSS)."""
-        script = (
-            "for p in /proc/[0-9]*; do grep -q gunicorn $p/cmdline 2>/dev/null"
-            " && grep ^Pss: $p/smaps_rollup; done"
-        )
-        lines = run("docker", "exec", self.container, "sh", "-c", script, check=False).splitlines()
-        return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1e3
-
-
-@dataclass
-class Comparison:
-    """One figure of ours and of another, measured in turns."""
-
-    name: str
-    ours: Callable[[], float]
-    other: Callable[[], float]
-    goal: float  # of the ratio
-    against: str
-    unit: str = "/s"
-    at_most: bool = False
-    found: list[tuple[float, float]] = field(default_factory=list)
-
-    def measure(self, rounds: int) -> None:
-        for _ in range(rounds):
-            self.found.append((self.ours(), self.other()))
-        print(f"  {self.name}, {self.against}: {self.ratio:.2f}×", flush=True)
-
-    @property
-    def medians(self) -> tuple[float, float]:
-        return statistics.median(a for a, _ in self.found), statistics.median(
-            b for _, b in self.found
-        )
-
-    @property
-    def ratio(self) -> float:
-        """The median of the ratios of the rounds."""
-        return statistics.median(a / b for a, b in self.found)
-
-    @property
-    def reached(self) -> bool:
-        return self.ratio <= self.goal if self.at_most else self.ratio >= self.goal
 
 
 @contextmanager
@@ -151,11 +58,6 @@ def post(path: str, body: dict) -> None:
     urllib.request.urlopen(request).close()
 
 
-def secret(project: Path, name: str) -> str:
-    lines = (project / ".env").read_text().splitlines()
-    return next(line.partition("=")[2] for line in lines if line.startswith(f"{name}="))
-
-
 @contextmanager
 def container(name: str, *options: object) -> Iterator[Target]:
     run("docker", "rm", "--force", name, check=False)
@@ -166,12 +68,11 @@ def container(name: str, *options: object) -> Iterator[Target]:
         run("docker", "rm", "--force", name)
 
 
-def bare(project: Path) -> Iterator[Target]:
+def bare() -> Iterator[Target]:
     """Flask alone, in the image of the service, with gunicorn set up alike."""
-    package = "/app/bench"
     return container(
         "bench-bare", "--env=APP_ENV=development", "--env=SECRET_KEY=not-used-for-anything",
-        f"--volume={HERE}/bare/bare.py:/app/bare.py:ro", f"--workdir={Path(package).parent}",
+        f"--volume={HERE}/bare/bare.py:/app/bare.py:ro", "--workdir=/app",
         "bench-web", "gunicorn", "--worker-class=gthread", "--workers=2", "--threads=8", "--preload",
         "--bind=0.0.0.0:8000", "--keep-alive=75", "--access-logfile=-",
         "--worker-tmp-dir=/dev/shm", "bare:app",
@@ -180,7 +81,8 @@ def bare(project: Path) -> Iterator[Target]:
 
 def of_the_field(project: Path) -> Iterator[Target]:
     """What the common guides show, on the same database and the same Redis."""
-    database, redis = secret(project, "DATABASE_PASSWORD"), secret(project, "REDIS_PASSWORD")
+    secrets = dotenv_values(project / ".env")
+    database, redis = secrets["DATABASE_PASSWORD"], secrets["REDIS_PASSWORD"]
     return container(
         "bench-of-the-field", "--network=bench_data",
         f"--env=DATABASE_URL=postgresql+psycopg://bench:{database}@postgres:5432/bench",
@@ -300,12 +202,13 @@ def main() -> None:
     run("docker", "build", "--tag=bench-field", "field")
     with tempfile.TemporaryDirectory() as folder, stack(Path(folder)) as project:
         ours, nginx = Target("bench-web-1"), Target("bench-nginx-1", 8080)
-        with bare(project) as flask, of_the_field(project) as field:
+        with bare() as flask, of_the_field(project) as field:
             wait(flask)
             wait(field)
             print(f"{rounds} rounds of {seconds} s each", flush=True)
             figures = rates(ours, nginx, flask, field, seconds)
-            figures += [] if quick else sizes(ours, field, project)
+            if not quick:
+                figures += sizes(ours, field, project) + life.comparisons(ours, nginx, project)
             for comparison in figures:
                 comparison.measure(rounds)
     print(report.table(figures))
