@@ -56,7 +56,8 @@ def check_line(name, text):
 
 def problems(answers):
     """Everything that is wrong with ``answers``, a sentence each."""
-    found = [check_slug(answers["project_slug"]), check_email(answers["author_email"])]
+    # What cannot be a folder at all has been replaced by another slug in cookiecutter.json.
+    found = [check_slug(answers["__asked_slug"]), check_email(answers["author_email"])]
     if not answers["project_name"].strip():
         found.append("project_name is empty: say what the service is called.")
     for name in ("project_name", "description", "author_name", "author_email"):

@@ -146,7 +146,7 @@ def laboratory(cookies, options, slug, port):
     factory = project / slug / "__init__.py"
     factory.write_text(
         factory.read_text()
-        .replace("errors, health", "errors, faults, health")
+        .replace("    errors,\n", "    errors,\n    faults,\n")
         .replace("    return app", "    app.register_blueprint(faults.bp)\n    return app")
     )
     with (project / ".env").open("a") as settings:

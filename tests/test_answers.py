@@ -95,9 +95,8 @@ def test_bad_slug_is_refused_with_a_sentence(tmp_path, slug, reason):
     done = generate(tmp_path, project_slug=slug)
 
     assert done.returncode == 1
-    if slug:  # cookiecutter itself refuses a folder without a name
-        assert reason in done.stdout
-        assert ends_by_itself(done.stdout)
+    assert reason in done.stdout
+    assert ends_by_itself(done.stdout)
     assert left_behind(tmp_path) == []
 
 

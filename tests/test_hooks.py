@@ -9,6 +9,7 @@ from conftest import TEMPLATE
 
 ANSWERS = {
     "project_slug": "shop",
+    "__asked_slug": "shop",
     "project_name": "Shop",
     "description": "Sells.",
     "author_name": "Me",
@@ -48,7 +49,7 @@ def test_good_answers_have_no_problems(hook):
 
 def test_every_problem_is_one_sentence(hook):
     pre = hook("pre_gen_project")
-    bad = {"project_slug": "json", "author_email": "x", "project_name": "", "description": "\0"}
+    bad = {"__asked_slug": "json", "author_email": "x", "project_name": "", "description": "\0"}
 
     found = pre["problems"](ANSWERS | bad)
 

@@ -1,28 +1,36 @@
-"""Write ``.env`` from ``.env.example``, with fresh secrets: ``make env``.
+"""Write ``.env`` from ``.env.example``, with fresh secrets, or add to it what is missing: ``make env``.
 
 It needs nothing but Python, so that it runs before anything is installed.
 """
 
-import os
 import re
 import secrets
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+NAME = re.compile(r"(?m)^(?:export )?(\w+)=")
 
 
-def write(root: Path = ROOT) -> bool:
-    """Write the file for its owner only, and leave alone one that is there; whether it is new."""
+def write(root: Path = ROOT) -> list[str]:
+    """Add the variables that the file lacks, each with its comment; their names."""
+    file = root / ".env"
+    file.touch(mode=0o600)  # for its owner only
+    there = file.read_text(encoding="utf-8")
     example = (root / ".env.example").read_text(encoding="utf-8")
-    text = re.sub(r"(?m)(?<==)change-me$", lambda _: secrets.token_urlsafe(32), example)
-    try:
-        file = os.open(root / ".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return False
-    with open(file, "w", encoding="utf-8", newline="\n") as stream:
+    text = example if not there else lacking(example, set(NAME.findall(there)))
+    text = re.sub(r"(?m)(?<==)change-me$", lambda _: secrets.token_urlsafe(32), text)
+    with file.open("a", encoding="utf-8", newline="\n") as stream:
         stream.write(text)
-    return True
+    return NAME.findall(text)
+
+
+def lacking(example: str, known: set[str]) -> str:
+    """The paragraphs of ``example`` that set something else than what is ``known``."""
+    lines = [line for line in example.split("\n") if line.partition("=")[0] not in known]
+    paragraphs = [part for part in "\n".join(lines).split("\n\n") if NAME.search(part)]
+    return "".join(f"\n{part.strip()}\n" for part in paragraphs)
 
 
 if __name__ == "__main__":
-    print(".env is written." if write() else ".env is there already, and stays as it is.")
+    added = write()
+    print(f"Written to .env: {', '.join(added)}." if added else "Nothing is missing in .env.")

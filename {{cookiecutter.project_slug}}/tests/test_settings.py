@@ -112,15 +112,25 @@ def test_every_setting_is_explained() -> None:
 def test_env_file_gets_fresh_secrets_for_its_owner_only(tmp_path: Path) -> None:
     (tmp_path / ".env.example").write_text("A=change-me\n# B=1\nC=change-me\n")
 
-    assert env.write(tmp_path)
+    assert env.write(tmp_path) == ["A", "C"]
     lines = (tmp_path / ".env").read_text().splitlines()
-    assert not env.write(tmp_path)
+    assert env.write(tmp_path) == []
 
     assert lines == (tmp_path / ".env").read_text().splitlines()
     assert lines[1] == "# B=1"
     assert len({lines[0][2:], lines[2][2:]}) == 2
     assert min(len(lines[0]), len(lines[2])) > 40
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
+
+
+def test_env_file_gets_what_it_lacks_and_keeps_the_rest(tmp_path: Path) -> None:
+    example = "# Of old.\nA=1\n\n# Of now.\nB=change-me\nC=3\n\n# D=4\n"
+    (tmp_path / ".env.example").write_text(example)
+    (tmp_path / ".env").write_text("A=mine\nexport B=mine too\n")
+
+    assert env.write(tmp_path) == ["C"]
+
+    assert (tmp_path / ".env").read_text() == "A=mine\nexport B=mine too\n\n# Of now.\nC=3\n"
 
 
 def test_make_env_says_what_it_did(
@@ -136,6 +146,6 @@ def test_make_env_says_what_it_did(
         runpy.run_path(str(copy), run_name="__main__")
 
     assert capsys.readouterr().out.splitlines() == [
-        ".env is written.",
-        ".env is there already, and stays as it is.",
+        "Written to .env: A.",
+        "Nothing is missing in .env.",
     ]

@@ -5,7 +5,15 @@ from typing import Any
 
 from flask import Flask
 
-from . import assets, {{ "cache, " if cookiecutter.use_redis }}{{ "database, " if cookiecutter.use_postgres }}errors, health, home, logs, {{ "notes, " if cookiecutter.use_postgres }}security, toolbar
+from . import (
+    assets,{{ "\n    cache," if cookiecutter.use_redis }}{{ "\n    database," if cookiecutter.use_postgres }}
+    errors,
+    health,
+    home,
+    logs,{{ "\n    notes," if cookiecutter.use_postgres }}
+    security,
+    toolbar,
+)
 
 
 def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
@@ -27,8 +35,8 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
 {% endif %}
     toolbar.init_app(app)
 
-    app.register_blueprint(home.bp)
 {% if cookiecutter.use_postgres %}
     app.register_blueprint(notes.bp)
 {% endif %}
+    app.register_blueprint(home.bp)
     return app

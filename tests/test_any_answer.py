@@ -1,0 +1,185 @@
+"""Any answers are refused with a sentence each, or become a project that says what was answered."""
+
+import ast
+import json
+import os
+import re
+import shlex
+import string
+import tempfile
+import tomllib
+from functools import cache
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import yaml
+from conftest import COMBINATIONS, OPTIONS, TEMPLATE, name_of, run
+from cookiecutter.exceptions import FailedHookException
+from cookiecutter.main import cookiecutter
+from dotenv import dotenv_values
+from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import strategies as st
+
+EXAMPLES = int(os.environ.get("EXAMPLES", 320))  # of all combinations together
+QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text())
+METACHARACTERS = "'\"\\`$#%&|<>{}[]()!?*~:;,=@/-+^. "
+FRAGMENTS = [
+    "{{ cookiecutter }}", "{% raw %}", "{% endraw %}", "{#", "#}", "{{", "}}", "${HOME}", "$(id)",
+    "\'\'\'", '"""', "\\N{BULLET}", "\\u0022", "%(name)s", "%s", "<!--", "-->", "]]>", "</title>",
+    "<script>", "&amp;", "---", "? ", ": ", " #", "- ", "!!python/name:os.system", "[tool.x]",
+    "\ufeff", "\u202e", "🚀", "e\u0301", "ß", "日本語", "\xa0", "\\",
+]  # fmt: skip
+LINES = st.one_of(
+    st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=80),
+    st.text(METACHARACTERS + string.ascii_letters, min_size=1),
+    st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=8).map("".join),
+    st.builds(lambda text: text * 500, st.sampled_from(FRAGMENTS)),
+)
+BROKEN = st.sampled_from(["", " ", "\n", "\r", "\0", "\t", "\x1b[31m", "\u2028", "\x85", "\ud800"])
+ANYTHING = st.one_of(st.text(st.characters()), st.builds("a{}b".format, BROKEN), BROKEN)
+SLUGS = st.sampled_from(["shop", "a", "x" * 40, "shop_2"])
+BAD_SLUGS = st.sampled_from(["", "..", "a/b", "con", "json", "class", "Shop", "shop\n", "x" * 41])
+NAMES = st.text(string.ascii_letters + string.digits + "!#$%&'*+-/=?^_`{|}~ü", min_size=1)
+ADDRESSES = st.builds("{}@{}.example".format, NAMES, NAMES)
+
+
+def answers(texts, slugs, addresses):
+    return st.fixed_dictionaries(
+        {
+            "project_name": texts,
+            "project_slug": slugs,
+            "description": texts,
+            "author_name": texts,
+            "author_email": addresses,
+            "license": st.sampled_from(QUESTIONS["license"]),
+            "python_version": st.sampled_from(QUESTIONS["python_version"]),
+        }
+    )
+
+
+LIKELY = answers(LINES, SLUGS, ADDRESSES)
+UNLIKELY = answers(LINES | ANYTHING, SLUGS | BAD_SLUGS | LINES, ADDRESSES | ANYTHING)
+
+
+def generate(answers, folder, capfd):
+    """Generate as somebody does who types ``answers`` at the prompts: the project, or what it says."""
+
+    def typed(name, *_, **__):
+        return answers[name]
+
+    prompts = {f"read_user_{kind}": typed for kind in ("variable", "yes_no", "choice")}
+    capfd.readouterr()
+    with mock.patch.multiple("cookiecutter.prompt", **prompts):
+        try:
+            return Path(cookiecutter(str(TEMPLATE), output_dir=str(folder))), None
+        except FailedHookException:
+            return None, capfd.readouterr().err
+
+
+@cache
+def parse(suffix, name, content):
+    """Parse the content of a file; the same content once only."""
+    text = content.decode()
+    if suffix == ".py":
+        return ast.parse(text)
+    if suffix in {".yaml", ".yml"}:
+        return list(yaml.safe_load_all(text))
+    if suffix == ".toml":
+        return tomllib.loads(text)
+    if name.startswith(".env"):
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            values = dotenv_values(file.name)
+        assert None not in values.values()
+        return values
+    return text
+
+
+@cache
+def check_dockerfile(text):
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "Dockerfile").write_text(text)
+        run("hadolint", "Dockerfile", cwd=Path(folder))
+
+
+def labels(dockerfile):
+    """The labels, by name. hadolint sees the rest only: it stumbles over two escapes in a row."""
+    rest, line = [], ""
+    for logical in dockerfile.replace("\\\n", "").split("\n"):
+        if logical.startswith("LABEL "):
+            line = logical.removeprefix("LABEL ").replace("\\$", "$")
+        else:
+            rest.append(logical)
+    check_dockerfile("\n".join(rest))
+    return dict(word.split("=", 1) for word in shlex.split(line))
+
+
+def constants(tree):
+    """The texts that a module assigns, by name."""
+    return {
+        node.targets[0].id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+    }
+
+
+def said(project):
+    """What the files of a project say about each text that was answered."""
+    files = {
+        str(path.relative_to(project)): parse(path.suffix, path.name, path.read_bytes())
+        for path in project.rglob("*")
+        if path.is_file()
+    }
+    settings = constants(files["config/settings.py"])
+    metadata = files["pyproject.toml"]["project"]
+    readme = files["README.md"].split("\n")
+    image = {name.rpartition(".")[2]: text for name, text in labels(files["Dockerfile"]).items()}
+    return {
+        "project_name": [settings["SERVICE_NAME"], readme[0][2:], image["title"]],
+        "description": [
+            settings["SERVICE_DESCRIPTION"],
+            readme[2],
+            metadata["description"],
+            image["description"],
+        ],
+        "author_name": [metadata["authors"][0]["name"]],
+        "author_email": [metadata["authors"][0]["email"]],
+    }
+
+
+@pytest.fixture
+def no_lock(monkeypatch, tmp_path):
+    """No uv on the path, so that generating an example takes half a second."""
+    (tmp_path / "python").symlink_to(os.path.realpath(os.sys.executable))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("COOKIECUTTER_CONFIG", os.devnull)
+
+
+@pytest.mark.parametrize("options", COMBINATIONS, ids=name_of)
+@settings(
+    max_examples=EXAMPLES // len(COMBINATIONS),
+    deadline=None,
+    phases=set(Phase) - {Phase.shrink, Phase.explain},  # each step would generate a project
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(answers=LIKELY | UNLIKELY)
+def test_any_answers_are_refused_or_come_out_as_they_went_in(no_lock, capfd, options, answers):
+    with tempfile.TemporaryDirectory() as folder:
+        project, printed = generate(answers | options, folder, capfd)
+        if project is None:
+            event("refused")
+            assert are_sentences(printed), printed
+            assert os.listdir(folder) == []
+        else:
+            event("accepted")
+            for question, texts in said(project).items():
+                assert texts == [answers[question]] * len(texts), question
+
+
+def are_sentences(printed):
+    """Whether each line names the question that it is about, and ends as a sentence does."""
+    names = "|".join(set(QUESTIONS) - set(OPTIONS))
+    lines = printed.splitlines()
+    return lines and all(re.fullmatch(rf"({names}) .*[a-z'0-9]\.", line) for line in lines)
