@@ -1,0 +1,301 @@
+"""What the documents say is what happens: commands, outputs, tables and links."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from conftest import COMBINATIONS, ENVIRONMENT, TEMPLATE, name_of, run
+from stacks import free_containers, generate, wait_for
+
+FULL, BARE = COMBINATIONS[0], COMBINATIONS[-1]
+DOCUMENTS = sorted([*TEMPLATE.glob("*.md"), *TEMPLATE.glob("docs/*.md")])
+GENERATED = "{{cookiecutter.project_slug}}/README.md"
+
+# Which test runs the commands of a document that this file does not run itself
+RUN_BY = {
+    "make up": "test_stack.py::dev",
+    "make run": "test_documents.py::test_make_run_serves_the_first_page",
+    "make lint": "../.ci/run",
+    "make test": "../.ci/run",
+    "make test-faults": "test_faults.py::test_service_outlives_what_it_needs",
+    "make check": "test_checks.py::test_own_checks_pass",
+    "make deploy": "test_faults.py::test_new_version_replaces_the_old_one_without_a_failed_request",
+    "make env lock check": "test_updates.py::test_release_with_the_owners_edits_becomes_the_present_version",
+    "uvx cruft create": "test_updates.py::create",
+    "uvx cruft link": "test_updates.py::test_project_that_cookiecutter_made_can_be_linked",
+    "uvx cruft update": "test_updates.py::test_option_is_added_or_removed_later",
+    "git ": "test_updates.py::test_replay_and_a_merge_do_without_cruft",
+    "cookiecutter gh:ORG/cookiecutter-flask-docker --replay": "test_updates.py::test_replay_and_a_merge_do_without_cruft",
+}
+TOO_LONG = {"make bench"}  # takes minutes; its parts are tested with the benchmark itself
+
+
+def commands(text, heading=None):
+    """The commands that are typed in a document, or in the section of ``heading``."""
+    if heading:
+        text = re.split(r"^## ", text.partition(f"\n## {heading}\n")[2], flags=re.M)[0]
+    return re.findall(r"^\$ (.+)$", text, re.M)
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, TEMPLATE / GENERATED], ids=lambda p: p.name)
+def test_every_command_is_run_by_a_test(document):
+    here = Path(__file__).read_text()
+
+    for command in commands(document.read_text()):
+        name = next((known for known in RUN_BY if command.startswith(known)), None)
+        if name:
+            file, _, function = RUN_BY[name].partition("::")
+            assert (function or name) in (TEMPLATE / "tests" / file).read_text(), command
+        else:
+            written = command.replace("{{ cookiecutter.project_slug }}", "shop")
+            assert written in TOO_LONG or json.dumps(written)[1:-1] in here or written in here, (
+                command
+            )
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+        path, _, anchor = target.partition("#")
+        if path.startswith("https://"):
+            continue
+        file = document.parent / path if path else document
+        assert file.exists(), target
+        headings = re.findall(r"^#+ (.+)$", file.read_text(), re.M) if anchor else []
+        slugs = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+        assert not anchor or anchor in slugs, target
+
+
+def test_session_in_the_readme_looks_as_it_does(tmp_path):
+    readme = (TEMPLATE / "README.md").read_text()
+    session = readme.split("```console\n")[1].split("```")[0]
+    assert session.startswith("$ cookiecutter gh:ORG/cookiecutter-flask-docker\n")
+    typed = ["Corner Shop", "", "Sells milk.", *[""] * 7]
+
+    shown = subprocess.run(
+        [sys.executable, "-m", "cookiecutter", TEMPLATE, "--output-dir", tmp_path],
+        input="\n".join(typed) + "\n",
+        env=ENVIRONMENT | {"COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+    ).stdout
+
+    prompts = re.findall(r"^  (\[\d+/10\] .*?:)", session, re.M)
+    assert len(prompts) == 6
+    for prompt in prompts:
+        assert prompt in shown
+    message = session.split("…")[1].split("\n\n")[0].partition("corner_shop is ready:")
+    assert message[1] + message[2] in shown
+    assert "$ cd corner_shop\n$ make up\nUp: http://127.0.0.1:8080\n" in session
+    answers = ask_as_curl(session, tmp_path / "corner_shop")
+    assert answers == {
+        "curl http://127.0.0.1:8080/readyz": None,
+        """curl http://127.0.0.1:8080/notes --json '{"title": "Milk"}'""": None,
+    }
+
+
+def ask_as_curl(session, project):
+    """For each command with curl, what is different in the session; its times are its own."""
+    script = """
+import json, sys
+from corner_shop import create_app
+client = create_app().test_client()
+body = {"json": json.loads(sys.argv[2])} if len(sys.argv) > 2 else {}
+text = client.open(sys.argv[1], method="POST" if body else "GET", **body).text
+print("\\n" + text)
+"""
+    run("uv", "run", "flask", "--app=corner_shop", "migrate", cwd=project)
+    different = {}
+    for command in re.findall(r"^\$ (curl .+)", session, re.M):
+        path = re.search(r"8080(/\S+)", command)[1]
+        body = re.findall(r"--json '(.+)'", command)
+        command_line = ["uv", "run", "python", "-c", script, path, *body]
+        printed = run(*command_line, cwd=project, FLASK_DEBUG="1").stdout
+        found, shown = first_object(printed), first_object(session.partition(command)[2])
+        time = {"created_at": found.get("created_at")}
+        different[command] = None if shown | time == found | time else found
+    return different
+
+
+def first_object(text):
+    """The first thing in ``text`` that is a JSON object over several lines."""
+    return json.JSONDecoder().raw_decode(text[text.index("{\n") :])[0]
+
+
+def test_command_in_the_options_generates_what_it_says(tmp_path):
+    [command] = commands((TEMPLATE / "docs/options.md").read_text())
+    assert command == (
+        'cookiecutter . --no-input project_name="Corner Shop" use_redis=false license=Apache-2.0'
+    )
+
+    run("sh", "-c", f"{command} --output-dir {tmp_path}", cwd=TEMPLATE)
+
+    assert "Corner Shop" in (tmp_path / "corner_shop/README.md").read_text()
+    assert "Apache License" in (tmp_path / "corner_shop/LICENSE").read_text()
+    assert not (tmp_path / "corner_shop/corner_shop/cache.py").exists()
+
+
+def defaults(project):
+    """The default of each setting that ``config/settings.py`` gives as a constant."""
+    text = (project / "config/settings.py").read_text()
+    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    return {
+        call.args[0].value: call.args[1].value
+        for call in calls
+        if ast.unparse(call.func).startswith("env.")
+        and len(call.args) > 1
+        and all(isinstance(argument, ast.Constant) for argument in call.args[:2])
+    }
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=name_of)
+def test_table_of_settings_is_that_of_the_settings(bake, combination):
+    project = bake(**combination)
+    table = (
+        (project / "README.md").read_text().split("| variable | default | |")[1].split("\n\n")[0]
+    )
+    rows = [line.split("|")[1:3] for line in table.splitlines()[2:]]
+    documented = {
+        name: default.strip().split(";")[0].strip("` ")
+        for names, value in rows
+        for name, default in zip(
+            re.findall(r"`(\w+)`", names), (value.split(",") * 2), strict=False
+        )
+    }
+    example = re.findall(r"^(?:# )?([A-Z_]+)=", (project / ".env.example").read_text(), re.M)
+
+    assert set(documented) == set(example)
+    assert {"APP_ENV", "FLASK_DEBUG", "LOG_LEVEL", "PORT", "WEB_THREADS"} <= set(defaults(project))
+    for name, default in defaults(project).items():
+        plain = int(default) if isinstance(default, bool) else default
+        assert plain is None or documented[name] == str(plain), name
+
+
+@pytest.mark.parametrize("options", [FULL, BARE], ids=name_of)
+def test_make_run_serves_the_first_page(bake, options, tmp_path):
+    project = bake(project_slug="shop", **options)
+    address = "http://127.0.0.1:8123"
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(
+            ["make", "run"],
+            cwd=project,
+            env=ENVIRONMENT | {"PORT": "8123"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        wait_for(lambda: urlopen(f"{address}/livez").status == 200, 60)
+        page = urlopen(address).read().decode()
+    finally:
+        os.killpg(server.pid, signal.SIGINT)
+        server.wait(timeout=20)
+
+    printed = (tmp_path / "log").read_text()
+    assert "<h1>My Service</h1>" in page
+    assert f"Up: {address}, until you press Ctrl-C" in printed
+    assert "Traceback" not in printed
+
+
+def test_model_is_changed_as_the_readme_says(bake):
+    project = bake(project_slug="shop")
+    typed = commands((project / "README.md").read_text(), "Change it")
+    assert typed == ["make migrate", 'make revision m="add a column"', "make migrate"]
+    models = project / "shop/database/models.py"
+    column = "    stars: Mapped[int | None]\n"
+
+    run("sh", "-c", typed[0], cwd=project)
+    models.write_text(models.read_text().rstrip("\n") + "\n" + column)
+    run("sh", "-c", typed[1], cwd=project)
+    run("sh", "-c", typed[2], cwd=project)
+
+    [new] = (project / "shop/database/migrations/versions").glob("*add_a_column*.py")
+    assert 'batch_op.add_column(sa.Column("stars", sa.Integer(), nullable=True))' in new.read_text()
+    run("make", "check", cwd=project)
+
+
+@pytest.fixture(scope="module")
+def production(engine, cookies_session):
+    """A project with everything that was deployed as its README says."""
+    project = generate(cookies_session, FULL, "shop")
+    with (project / ".env").open("a") as settings:
+        settings.write("HTTP_PORT=8192\n")
+    free_containers(project)
+    for command in commands((project / "README.md").read_text(), "Deploy"):
+        run("sh", "-c", command, cwd=project)
+    yield project
+    free_containers(project)
+
+
+@pytest.mark.docker
+@pytest.mark.xdist_group("docker")
+def test_load_is_measured_as_the_readme_says(production):
+    measure, lift = commands((production / "README.md").read_text(), "Size it")
+    assert measure == "make load users=16 seconds=20"
+    assert lift == (
+        "RATE_LIMIT=100000r/s RATE_BURST=10000 docker compose -f compose.yaml up --detach --wait"
+    )
+
+    run("sh", "-c", lift, cwd=production)
+    printed = run("sh", "-c", measure.replace("seconds=20", "seconds=5"), cwd=production).stdout
+
+    aggregated = next(line for line in printed.splitlines() if "Aggregated" in line)
+    requests, failures = re.findall(r"\d+", aggregated)[:2]
+    assert int(requests) > 100
+    assert failures == "0"
+
+
+@pytest.mark.docker
+@pytest.mark.xdist_group("docker")
+def test_backup_is_restored_as_the_readme_says(production):
+    typed = commands((production / "README.md").read_text(), "Back up")
+    psql = "docker compose exec -T postgres psql --username=postgres --tuples-only shop -c".split()
+    count = [*psql, "SELECT count(*) FROM notes"]
+    insert = "INSERT INTO notes (title, body, created_at) VALUES ('kept', '', now())"
+    run(*psql, insert, cwd=production)
+    before = run(*count, cwd=production).stdout
+
+    assert typed[0] == (
+        "docker compose exec -T postgres pg_dump --username=postgres --format=custom shop > backup.dump"
+    )
+    run("sh", "-c", typed[0], cwd=production)
+    run(*psql, "DROP TABLE notes", cwd=production)
+    assert typed[1:] == [
+        "docker compose stop web",
+        "docker compose exec -T postgres pg_restore --username=postgres --clean --if-exists --dbname=shop < backup.dump",
+        "docker compose restart redis",
+        "docker compose start web",
+    ]
+    for command in typed[1:]:
+        run("sh", "-c", command, cwd=production)
+
+    assert run(*count, cwd=production).stdout == before
+    wait_for(lambda: urlopen("http://127.0.0.1:8192/notes").status == 200, 20)
+    assert "kept" in urlopen("http://127.0.0.1:8192/notes").read().decode()
+
+
+@pytest.mark.docker
+@pytest.mark.xdist_group("docker")
+def test_demo_starts_a_service(engine, tmp_path):
+    """``make demo`` in a clone whose tools are installed."""
+    clone = tmp_path / "clone"
+    ignored = shutil.ignore_patterns(".venv", ".git", "build", ".hypothesis", "*_cache")
+    shutil.copytree(TEMPLATE, clone, ignore=ignored)
+    (clone / ".venv").symlink_to(Path(sys.executable).parents[1])
+
+    try:
+        done = run("make", "demo", cwd=clone, HTTP_PORT="8191")
+        page = urlopen("http://127.0.0.1:8191").read().decode()
+    finally:
+        free_containers(clone / "build/my_service")
+
+    assert "\nUp: http://127.0.0.1:8191\n" in done.stdout
+    assert "<h1>My Service</h1>" in page
