@@ -1,10 +1,12 @@
 """What a request costs, in figures that do not depend on the machine: they only ever go down."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from conftest import COMBINATIONS, run
+from stacks import report
 
 # Function calls, SQL statements and Redis commands of one request; a little more than measured.
 BUDGET = {
@@ -14,6 +16,7 @@ BUDGET = {
     "cached list": {"calls": 1_030, "commands": 1},
 }
 MODULES = 800
+IMAGE = 66_000_000  # bytes beside those of the base image
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +42,17 @@ def test_request_stays_within_its_budget(costs, request_):
 
 def test_service_imports_no_more_than_it_did(costs):
     assert costs["modules"] <= MODULES
+
+
+@pytest.mark.docker
+@pytest.mark.xdist_group("docker")
+def test_image_adds_no_more_than_it_did(lab):
+    size = "docker image inspect --format={{.Size}}".split()
+    [base] = re.findall(
+        r"^FROM (python:\S+) AS production", (lab.project / "Dockerfile").read_text(), re.M
+    )
+
+    added = [int(run(*size, image, cwd=lab.project).stdout) for image in ("lab-web", base)]
+
+    report(f"the image adds {(added[0] - added[1]) / 1e6:.1f} MB")
+    assert added[0] - added[1] <= IMAGE

@@ -284,6 +284,27 @@ def test_backup_is_restored_as_the_readme_says(production):
 
 @pytest.mark.docker
 @pytest.mark.xdist_group("docker")
+def test_dump_of_another_project_gets_the_owner_that_it_needs(production):
+    [restore] = commands((TEMPLATE / "docs/coming-from.md").read_text())
+    assert restore == (
+        "docker compose exec -T postgres pg_restore --username=postgres --no-owner --role=shop --dbname=shop < old.dump"
+    )
+    inside = "docker compose exec -T postgres"
+    psql = f"{inside} psql --username=postgres --tuples-only --no-align"
+    make_old = "CREATE TABLE old (id int); INSERT INTO old VALUES (7)"
+
+    run("sh", "-c", f"{inside} createdb --username=postgres old", cwd=production)
+    run("sh", "-c", f"{psql} old -c '{make_old}'", cwd=production)
+    dump = f"{inside} pg_dump --username=postgres --format=custom old > old.dump"
+    run("sh", "-c", dump, cwd=production)
+    run("sh", "-c", restore, cwd=production)
+
+    query = "SELECT tableowner, id FROM pg_tables, old WHERE tablename = $$old$$"
+    assert run("sh", "-c", f"{psql} shop -c '{query}'", cwd=production).stdout == "shop|7\n"
+
+
+@pytest.mark.docker
+@pytest.mark.xdist_group("docker")
 def test_demo_starts_a_service(engine, tmp_path):
     """``make demo`` in a clone whose tools are installed."""
     clone = tmp_path / "clone"

@@ -107,7 +107,7 @@ def test_own_workflow_runs_what_ci_runs():
     commands = [
         step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step
     ]
-    assert commands == [".ci/run"]
+    assert commands == [".ci/run", "bash .ci/elsewhere"]
     run("zizmor", "--offline", "--persona=pedantic", "--quiet", ".github", cwd=TEMPLATE)
     run(
         "check-jsonschema",

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,14 @@ def newest_release():
     """The version that stands first in the changelog."""
     versions = re.findall(r"^## (\d+\.\d+\.\d+)", (TEMPLATE / "CHANGELOG.md").read_text(), re.M)
     return versions[0]
+
+
+def test_version_is_the_same_everywhere():
+    mine = tomllib.loads((TEMPLATE / "pyproject.toml").read_text())
+    theirs = tomllib.loads((TEMPLATE / "{{cookiecutter.project_slug}}/pyproject.toml").read_text())
+
+    assert mine["project"]["version"] == newest_release()
+    assert theirs["tool"]["cookiecutter-flask-docker"]["version"] == newest_release()
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,8 @@ def read_numbers(file: Path) -> list[int]:
 
 def cpu_limit(cgroup: Path = CGROUP) -> float:
     """CPUs that this container may use: its quota (cgroup v2 or v1), at most those of the machine."""
-    available = float(len(os.sched_getaffinity(0)))
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
+    available = float(len(affinity(0)) if affinity else os.cpu_count() or 1)
     quota = read_numbers(cgroup / "cpu.max") or [
         *read_numbers(cgroup / "cpu/cpu.cfs_quota_us"),
         *read_numbers(cgroup / "cpu/cpu.cfs_period_us"),
@@ -88,7 +89,8 @@ threads = settings.WEB_THREADS
 preload_app = not settings.DEBUG
 graceful_timeout = settings.GRACEFUL_TIMEOUT
 keepalive = 75  # seconds: longer than a proxy in front keeps its connections
-worker_tmp_dir = "/dev/shm"  # noqa: S108 (the heartbeat must not wait for a disk)
+shm = "/dev/shm"  # noqa: S108 (the heartbeat must not wait for a disk)
+worker_tmp_dir = shm if Path(shm).is_dir() else None
 control_socket_disable = True
 secure_scheme_headers: dict[str, str] = {}  # ProxyFix decides whom to believe
 logger_class = RootLogger

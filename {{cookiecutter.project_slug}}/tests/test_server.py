@@ -148,8 +148,17 @@ def test_limits_are_those_of_the_container(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
 
-    assert gunicorn.cpu_limit(tmp_path) == (cpus or len(os.sched_getaffinity(0)))
+    machine = gunicorn.cpu_limit(tmp_path / "elsewhere")
+    assert gunicorn.cpu_limit(tmp_path) == (cpus or machine)
     assert gunicorn.memory_limit(tmp_path) == memory
+
+
+def test_all_cpus_count_where_the_system_knows_no_affinity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+
+    assert gunicorn.cpu_limit(tmp_path) == os.cpu_count()
 
 
 @pytest.mark.parametrize(

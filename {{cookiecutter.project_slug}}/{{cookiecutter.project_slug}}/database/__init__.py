@@ -53,8 +53,9 @@ def init_app(app: Flask) -> None:
     endings[:] = filterfalse(iscoroutinefunction, endings)
     with app.app_context():
         engine = db.engine
-    # A connection must not be used on both sides of a fork.
-    os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
+    # A connection must not be used on both sides of a fork, which Windows does not know.
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
 
     check = health.add_check(app, "postgres", lambda: ping(engine))
     if engine.dialect.name == "postgresql":

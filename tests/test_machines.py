@@ -1,0 +1,261 @@
+"""Other machines: file systems, folders, Pythons, networks and ways to run cookiecutter."""
+
+import re
+import shutil
+import stat
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import trustme
+from conftest import COMBINATIONS, TEMPLATE, each_combination, files_of, run
+
+FULL, BARE = COMBINATIONS[0], COMBINATIONS[-1]
+RESERVED = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)),
+}
+
+
+def tracked():
+    """The files of the template: mode and path."""
+    lines = run("git", "ls-files", "-s", "-z", cwd=TEMPLATE).stdout.split("\0")
+    return [(line.split()[0], line.split("\t")[1]) for line in lines if line]
+
+
+def unportable(paths):
+    """Names that some file system refuses, or takes for another."""
+    parts = {part for path in paths for part in path.split("/")}
+    bad = {p for p in parts if re.search(r'[<>:"\\|?*\x00-\x1f]|[. ]$', p)}
+    bad |= {p for p in parts if p.partition(".")[0].lower() in RESERVED}
+    folded = {}
+    for path in paths:
+        folded.setdefault(path.lower(), []).append(path)
+    return bad | {path for same in folded.values() if len(same) > 1 for path in same}
+
+
+def test_names_of_the_template_suit_every_file_system():
+    assert unportable([path for _, path in tracked()]) == set()
+    assert unportable(["a/CON.txt", "b/x:y", "c/A", "c/a"]) == {"CON.txt", "x:y", "c/A", "c/a"}
+
+
+def test_template_holds_no_symbolic_link_and_two_scripts():
+    assert [path for mode, path in tracked() if mode != "100644"] == [".ci/elsewhere", ".ci/run"]
+
+
+@each_combination()
+def test_project_needs_no_exec_bit_and_no_symbolic_link(project):
+    files = [project / path for path in files_of(project) if not path.startswith(".venv/")]
+
+    assert unportable([str(path.relative_to(project)) for path in files]) == set()
+    assert [path for path in files if path.is_symlink()] == []
+    assert [path for path in files if path.stat().st_mode & stat.S_IXUSR] == []
+
+
+@each_combination()
+def test_nothing_names_a_processor(project):
+    for path in files_of(project):
+        if not path.startswith((".venv/", ".env")) and path != "uv.lock":
+            text = (project / path).read_text()
+            assert not re.search(r"amd64|x86|arm64|aarch64|platform[=:]", text), path
+
+
+def test_every_library_comes_built_for_arm64(bake):
+    lock = tomllib.loads((bake() / "uv.lock").read_text())
+    built = [p for p in lock["package"] if any("x86_64" in w["url"] for w in p.get("wheels", []))]
+
+    missing = [
+        (package["name"], version)
+        for package in built
+        for version in ("cp314", "cp313", "cp312")
+        if not any(
+            f"-{version}-" in wheel["url"]
+            and "linux" in wheel["url"]
+            and "aarch64" in wheel["url"]
+            or "-py3-" in wheel["url"]
+            or re.search(r"abi3-\w*linux\w*aarch64", wheel["url"])
+            for wheel in package["wheels"]
+        )
+    ]
+    assert "psycopg-binary" in {package["name"] for package in built}
+    assert missing == []
+
+
+def cookiecutter(tmp_path, *options, template=TEMPLATE, **environment):
+    command = ["cookiecutter", template, "--no-input", "--output-dir", tmp_path / "out", *options]
+    return run(*command, cwd=tmp_path, check=False, **environment)
+
+
+def test_folder_may_have_spaces_and_umlauts(cookies, tmp_path, monkeypatch):
+    folder = tmp_path / "my projects (ü)"
+    folder.mkdir()
+
+    done = run(
+        "cookiecutter", TEMPLATE, "--no-input", *(f"{k}={v}" for k, v in BARE.items()), cwd=folder
+    )
+    assert "my_service is ready" in done.stdout
+
+    run("make", "check", cwd=folder / "my_service")
+
+
+def test_home_that_cannot_be_written_is_no_obstacle_with_a_config(tmp_path):
+    """As docs/options.md says: cookiecutter keeps its own files where the configuration says."""
+    (tmp_path / "file").write_text("")
+    home = {"HOME": str(tmp_path / "file"), "UV_CACHE_DIR": str(tmp_path / "uv")}
+    config = tmp_path / "cookiecutter.yaml"
+    config.write_text(f"replay_dir: {tmp_path / 'replay'}\ncookiecutters_dir: {tmp_path / 'cc'}\n")
+
+    done = cookiecutter(tmp_path, "--config-file", config, **home)
+
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "out/my_service/.env").exists()
+
+
+def test_template_may_be_a_zip_file(tmp_path):
+    archive = tmp_path / "template.zip"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        zipped.mkdir("cookiecutter-flask-docker")
+        for _, path in tracked():
+            if (TEMPLATE / path).is_file():
+                zipped.write(TEMPLATE / path, f"cookiecutter-flask-docker/{path}")
+
+    done = cookiecutter(tmp_path, template=archive)
+
+    assert done.returncode == 0, done.stdout
+    assert "create_app" in (tmp_path / "out/my_service/my_service/__init__.py").read_text()
+
+
+def test_project_without_hooks_runs(tmp_path):
+    answers = [f"{name}={value}" for name, value in BARE.items()]
+    cookiecutter(tmp_path, "--accept-hooks", "no", *answers)
+    project = tmp_path / "out/my_service"
+    assert not (project / ".env").exists()
+    assert (project / "my_service/cache.py").exists()
+    page = 'from my_service import create_app; print(create_app().test_client().get("/").status)'
+
+    run("make", "env", "uv.lock", cwd=project)
+    printed = run("uv", "run", "--quiet", "python", "-c", page, cwd=project).stdout
+    assert printed.splitlines()[-1] == "200 OK"
+
+
+def test_replay_generates_the_same_again(tmp_path):
+    home = {"HOME": str(tmp_path)}
+    cookiecutter(tmp_path, "project_slug=shop", "use_redis=false", **home)
+    first = tmp_path / "out/shop"
+    shutil.move(first, tmp_path / "first")
+
+    command = ["cookiecutter", TEMPLATE, "--replay", "--output-dir", tmp_path / "out"]
+    run(*command, cwd=tmp_path, **home)
+
+    assert files_of(first) == files_of(tmp_path / "first")
+    assert not (first / "shop/cache.py").exists()
+
+
+def test_folder_that_exists_is_left_alone(tmp_path):
+    existing = tmp_path / "out/my_service"
+    existing.mkdir(parents=True)
+    (existing / "mine").write_text("mine")
+
+    done = cookiecutter(tmp_path)
+
+    assert done.returncode != 0
+    assert 'my_service" directory already exists' in done.stdout
+    assert files_of(existing) == {"mine"}
+
+
+@pytest.mark.parametrize("script", ["exit 2", "echo 'error: unexpected argument' >&2; exit 2"])
+def test_uv_that_is_too_old_leaves_the_lock_to_the_owner(tmp_path, script):
+    old = tmp_path / "bin/uv"
+    old.parent.mkdir()
+    old.write_text(f"#!/bin/sh\n{script}\n")
+    old.chmod(0o755)
+    (old.parent / "python").symlink_to(sys.executable)
+    program = Path(sys.executable).with_name("cookiecutter")
+
+    command = [program, TEMPLATE, "--no-input", "--output-dir", tmp_path / "out"]
+    done = run(*command, cwd=tmp_path, PATH=str(old.parent))
+
+    assert done.stdout.splitlines()[-1].endswith("run `make lock`.")
+    assert not (tmp_path / "out/my_service/uv.lock").exists()
+
+
+def interpreter(version):
+    """An installed Python of this version, on the path or of pyenv, or none."""
+    installed = sorted(Path.home().glob(f".pyenv/versions/{version}*/bin/python"))
+    return next(map(str, installed), shutil.which(f"python{version}"))
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
+def test_own_tests_pass_with_every_python(bake, version):
+    """3.14 is that of the image, in which test_stack.py runs them too."""
+    if not (python := interpreter(version)):
+        pytest.skip(f"no Python {version} is installed")
+
+    done = run("uv", "run", "--python", python, "pytest", cwd=bake(project_slug="shop"))
+
+    assert re.search(r"\d+ passed", done.stdout)
+
+
+SERVER = """
+import http.server, ssl
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/tls/server.pem")
+server = http.server.HTTPServer(("", 443), http.server.SimpleHTTPRequestHandler)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+
+
+@pytest.fixture
+def corporation(engine, tmp_path):
+    """An index behind HTTPS, with a certificate that nobody but its authority vouches for."""
+    tls = tmp_path / "tls"
+    tls.mkdir()
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tls / "ca.pem")
+    issued = authority.issue_cert("index.test")
+    issued.private_key_and_cert_chain_pem.write_to_path(tls / "server.pem")
+    clean = "docker rm --force corporation".split(), "docker network rm corporation".split()
+    for command in clean:
+        run(*command, cwd=tls, check=False)
+    run("docker", "network", "create", "corporation", cwd=tls)
+    options = [
+        "--detach",
+        "--name=corporation",
+        "--network=corporation",
+        "--network-alias=index.test",
+    ]
+    serve = ["python:3.14-slim-trixie", "python", "-c", SERVER]
+    run("docker", "run", *options, f"--volume={tls}:/tls:ro", "--workdir=/tmp", *serve, cwd=tls)
+    yield tls / "ca.pem"
+    for command in clean:
+        run(*command, cwd=tls)
+
+
+@pytest.mark.docker
+@pytest.mark.xdist_group("docker")
+def test_image_trusts_the_certificate_of_a_corporation(bake, corporation):
+    project = bake(project_slug="shop", **BARE)
+    snippet = (project / "README.md").read_text().split("```dockerfile\n")[1].split("```")[0]
+    dockerfile = project / "Dockerfile"
+    [start] = re.findall(r"^FROM \S+ AS base\n", dockerfile.read_text(), re.M)
+    ask = "uv pip install --target /tmp/x --index-url https://index.test/simple nothing"
+
+    def build_and_ask():
+        image = run("docker", "build", "--quiet", "--target=base", ".", cwd=project).stdout.strip()
+        where = ["--rm", "--network=corporation", image, "sh", "-c", ask]
+        return run("docker", "run", *where, cwd=project, check=False).stdout
+
+    before = build_and_ask()
+    shutil.copy(corporation, project / "config/corporate.crt")
+    dockerfile.write_text(dockerfile.read_text().replace(start, start + snippet))
+    after = build_and_ask()
+
+    assert "certificate" in before
+    assert "certificate" not in after
+    assert "nothing was not found" in after
