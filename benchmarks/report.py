@@ -39,8 +39,9 @@ def plot(figures, file: Path) -> None:
     names = [f"{figure.name}\nagainst {figure.against}" for figure in figures]
     colours = ["#2a7" if figure.reached else "#c63" for figure in figures]
     canvas, axes = pyplot.subplots(figsize=(9, 0.55 * len(figures) + 1), layout="constrained")
-    bars = axes.barh(names, better, color=colours)
+    bars = axes.barh(names, [value - 1 for value in better], left=1, color=colours)
     axes.bar_label(bars, [f"{value:.2g}×" for value in better], padding=4)
+    axes.margins(x=0.1)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
     axes.set_xlabel("times better than the other (logarithmic)")

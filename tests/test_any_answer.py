@@ -183,3 +183,16 @@ def are_sentences(printed):
     names = "|".join(set(QUESTIONS) - set(OPTIONS))
     lines = printed.splitlines()
     return lines and all(re.fullmatch(rf"({names}) .*[a-z'0-9]\.", line) for line in lines)
+
+
+@pytest.mark.parametrize("options", [COMBINATIONS[0], COMBINATIONS[-1]], ids=name_of)
+@pytest.mark.parametrize("text", ["".join(FRAGMENTS), METACHARACTERS], ids=["fragments", "signs"])
+def test_project_with_hostile_answers_passes_its_own_checks(tmp_path, capfd, options, text):
+    texts = {"project_name": text, "description": text, "author_name": text}
+    slug = {"project_slug": "shop", "author_email": "o'neil+$x@example.com"}
+    choices = {name: QUESTIONS[name][0] for name in ("license", "python_version")}
+
+    project, printed = generate(texts | slug | choices | options, tmp_path, capfd)
+
+    assert printed is None
+    run("make", "check", cwd=project)
