@@ -130,6 +130,7 @@ def rates(ours: Target, nginx: Target, bare: Target, field: Target, s: float) ->
 def sizes(ours: Target, field: Target, project: Path) -> list[Comparison]:
     """What does not come from a rate: memory after the load, images, builds, starts."""
     practice = "the practice of the field"
+    run("docker", "run", "--rm", BASE, "true")  # a build alone does not keep it
     base = image_size(BASE)
     return [
         Comparison(

@@ -1,7 +1,9 @@
 """What all tests share: the combinations, a way to generate, and a way to run programs."""
 
+import ast
 import itertools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ OPTIONS = ("use_postgres", "use_redis", "use_nginx")
 COMBINATIONS = [
     dict(zip(OPTIONS, chosen, strict=True)) for chosen in itertools.product([True, False], repeat=3)
 ]
+FULL, BARE = COMBINATIONS[0], COMBINATIONS[-1]
 # The tools stand beside the Python that runs the tests; no other environment may leak in.
 ENVIRONMENT = {
     name: value
@@ -49,10 +52,37 @@ def files_of(project: Path) -> set[str]:
     return {str(path.relative_to(project)) for path in project.rglob("*") if path.is_file()}
 
 
+def commands(text: str, heading: str | None = None) -> list[str]:
+    """The commands that are typed in a document, or in the section of ``heading``."""
+    if heading:
+        text = re.split(r"^## ", text.partition(f"\n## {heading}\n")[2], flags=re.MULTILINE)[0]
+    return re.findall(r"^\$ (.+)$", text, re.MULTILINE)
+
+
+def type_in(tmp_path: Path, *arguments, template=TEMPLATE, **environment: str):
+    """Run cookiecutter as a person does, into the folder ``out``."""
+    command = ["cookiecutter", template, "--no-input", "--output-dir", tmp_path / "out", *arguments]
+    return run(*command, cwd=tmp_path, check=False, **environment)
+
+
+def constants(source: str) -> dict:
+    """The constants that a module assigns, by name."""
+    return {
+        node.targets[0].id: node.value.value
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+    }
+
+
 @pytest.fixture(autouse=True, scope="session")
-def _tools_on_path():
-    """Let the hook find uv as it does for whoever has it installed."""
-    os.environ["PATH"] = ENVIRONMENT["PATH"]
+def _machine_of_its_own(tmp_path_factory):
+    """Let the hook find uv, and cookiecutter neither find nor leave anything in the home."""
+    folder = tmp_path_factory.mktemp("cookiecutter")
+    names = ("replay_dir", "cookiecutters_dir")
+    config = folder / "config.yaml"
+    config.write_text("".join(f"{name}: {folder / name}\n" for name in names))
+    ENVIRONMENT["COOKIECUTTER_CONFIG"] = str(config)
+    os.environ |= {name: ENVIRONMENT[name] for name in ("COOKIECUTTER_CONFIG", "PATH")}
 
 
 @pytest.fixture
@@ -67,13 +97,15 @@ def bake(cookies):
     return generate
 
 
+# One process runs all tests of one combination.
+EACH = [
+    pytest.param(c, id=name_of(c), marks=pytest.mark.xdist_group(name_of(c))) for c in COMBINATIONS
+]
+
+
 def each_combination(option: str | None = None):
-    """Run a test for each combination, or each with ``option``; one process runs all of one."""
-    parameters = [
-        pytest.param(c, id=name_of(c), marks=pytest.mark.xdist_group(name_of(c)))
-        for c in COMBINATIONS
-        if option is None or c[option]
-    ]
+    """Run a test on the project of each combination, or of each with ``option``."""
+    parameters = [p for p in EACH if option is None or p.values[0][option]]
     return pytest.mark.parametrize("project", parameters, indirect=True)
 
 

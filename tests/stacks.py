@@ -156,9 +156,11 @@ def laboratory(cookies, options, slug, port):
         (project / secret).parent.mkdir(exist_ok=True)
         (project / secret).write_text(CANARY)
     free_containers(project)
-    run(*"docker compose -f compose.yaml up --detach --build --wait".split(), cwd=project)
-    yield Stack(project, options, port)
-    free_containers(project)
+    try:
+        run(*"docker compose -f compose.yaml up --detach --build --wait".split(), cwd=project)
+        yield Stack(project, options, port)
+    finally:
+        free_containers(project)
 
 
 @pytest.fixture(scope="session")
@@ -189,7 +191,9 @@ def stack(request, engine, cookies_session):
     project = generate(cookies_session, options, "stack_" + name_of(options).replace("-", "_"))
     free_containers(project)
     begun = time.monotonic()
-    run(*"docker compose -f compose.yaml up --detach --build --wait".split(), cwd=project)
-    report(f"{name_of(options)}: healthy after {time.monotonic() - begun:.1f} s")
-    yield Stack(project, options, 8080 if options["use_nginx"] else 8000)
-    free_containers(project)
+    try:
+        run(*"docker compose -f compose.yaml up --detach --build --wait".split(), cwd=project)
+        report(f"{name_of(options)}: healthy after {time.monotonic() - begun:.1f} s")
+        yield Stack(project, options, 8080 if options["use_nginx"] else 8000)
+    finally:
+        free_containers(project)

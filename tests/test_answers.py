@@ -1,6 +1,5 @@
 """Which answers are refused, and that all others come out as they went in."""
 
-import ast
 import json
 import subprocess
 import sys
@@ -8,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import ENVIRONMENT, TEMPLATE, run
+from conftest import ENVIRONMENT, TEMPLATE, constants, run, type_in
 
 MODULE = "would hide the module"
 SHAPE = "has to begin with a lower-case letter"
@@ -66,18 +65,7 @@ HOSTILE = [
 
 
 def generate(tmp_path: Path, **answers: str):
-    """Run cookiecutter as a person does."""
-    arguments = [f"{name}={value}" for name, value in answers.items()]
-    return run(
-        "cookiecutter",
-        TEMPLATE,
-        "--no-input",
-        "--output-dir",
-        tmp_path / "out",
-        *arguments,
-        cwd=tmp_path,
-        check=False,
-    )
+    return type_in(tmp_path, *(f"{name}={value}" for name, value in answers.items()))
 
 
 def left_behind(tmp_path: Path) -> list[str]:
@@ -149,15 +137,10 @@ def test_unknown_choice_is_refused_by_cookiecutter(tmp_path, name, value):
 def test_any_other_text_comes_out_as_it_went_in(bake, text):
     project = bake(project_slug="shop", project_name=text, description=text, author_name=text)
 
-    tree = ast.parse((project / "config/settings.py").read_text())
-    constants = {
-        node.targets[0].id: node.value.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-    }
+    said = constants((project / "config/settings.py").read_text())
     metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
     readme = (project / "README.md").read_text().splitlines()
-    assert (constants["SERVICE_NAME"], constants["SERVICE_DESCRIPTION"]) == (text, text)
+    assert (said["SERVICE_NAME"], said["SERVICE_DESCRIPTION"]) == (text, text)
     assert (metadata["description"], metadata["authors"][0]["name"]) == (text, text)
     assert (readme[0], readme[2]) == (f"# {text}", text)
     assert f"Copyright (c) {text}" in (project / "LICENSE").read_text()

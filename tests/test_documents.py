@@ -6,59 +6,63 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from conftest import COMBINATIONS, ENVIRONMENT, TEMPLATE, name_of, run
+from conftest import (
+    BARE,
+    COMBINATIONS,
+    ENVIRONMENT,
+    FULL,
+    TEMPLATE,
+    commands,
+    files_of,
+    name_of,
+    run,
+)
 from stacks import free_containers, generate, wait_for
 
-FULL, BARE = COMBINATIONS[0], COMBINATIONS[-1]
 DOCUMENTS = sorted([*TEMPLATE.glob("*.md"), *TEMPLATE.glob("docs/*.md")])
 GENERATED = "{{cookiecutter.project_slug}}/README.md"
 
-# Which test runs the commands of a document that this file does not run itself
+# Where a command is run that neither this file nor, by its section, test_updates.py runs
 RUN_BY = {
-    "make up": "test_stack.py::dev",
-    "make run": "test_documents.py::test_make_run_serves_the_first_page",
-    "make lint": "../.ci/run",
-    "make test": "../.ci/run",
-    "make test-faults": "test_faults.py::test_service_outlives_what_it_needs",
-    "make check": "test_checks.py::test_own_checks_pass",
-    "make deploy": "test_faults.py::test_new_version_replaces_the_old_one_without_a_failed_request",
-    "make env lock check": "test_updates.py::test_release_with_the_owners_edits_becomes_the_present_version",
-    "uvx cruft create": "test_updates.py::create",
-    "uvx cruft link": "test_updates.py::test_project_that_cookiecutter_made_can_be_linked",
-    "uvx cruft update": "test_updates.py::test_option_is_added_or_removed_later",
-    "git ": "test_updates.py::test_replay_and_a_merge_do_without_cruft",
-    "cookiecutter gh:ORG/cookiecutter-flask-docker --replay": "test_updates.py::test_replay_and_a_merge_do_without_cruft",
+    "make up": ("tests/test_stack.py", '"make", "up"'),
+    "make lint": (".ci/run", "make lint"),
+    "make test": (".ci/run", "make test"),
+    "make test-faults": ("tests/test_faults.py", "pytest.mark.faults"),
+    "make check": ("tests/test_checks.py", '"make", "check"'),
+    "make deploy": ("tests/test_faults.py", '"make", "deploy"'),
+    "make bench": ("CONTRIBUTING.md", "by hand"),  # takes minutes
 }
-TOO_LONG = {"make bench"}  # takes minutes; its parts are tested with the benchmark itself
 
 
-def commands(text, heading=None):
-    """The commands that are typed in a document, or in the section of ``heading``."""
-    if heading:
-        text = re.split(r"^## ", text.partition(f"\n## {heading}\n")[2], flags=re.M)[0]
-    return re.findall(r"^\$ (.+)$", text, re.M)
+def sections(text):
+    """The headings of the sections of a document."""
+    return re.findall(r"^## (.+)$", text, re.M)
 
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, TEMPLATE / GENERATED], ids=lambda p: p.name)
 def test_every_command_is_run_by_a_test(document):
-    here = Path(__file__).read_text()
+    here = Path(__file__).read_text().partition("def test_links")[2]
+    updates = "".join((TEMPLATE / "tests/test_updates.py").read_text().split())
+    text = document.read_text().replace("{{ cookiecutter.project_slug }}", "deployed")
+    typed = {
+        heading: f'typed("{heading}")'.replace(" ", "") in updates for heading in sections(text)
+    }
+    run_there = {c for heading, done in typed.items() if done for c in commands(text, heading)}
 
-    for command in commands(document.read_text()):
-        name = next((known for known in RUN_BY if command.startswith(known)), None)
-        if name:
-            file, _, function = RUN_BY[name].partition("::")
-            assert (function or name) in (TEMPLATE / "tests" / file).read_text(), command
+    for command in set(commands(text)) - run_there:
+        if command in RUN_BY:
+            file, trace = RUN_BY[command]
+            assert trace in (TEMPLATE / file).read_text(), command
         else:
-            written = command.replace("{{ cookiecutter.project_slug }}", "shop")
-            assert written in TOO_LONG or json.dumps(written)[1:-1] in here or written in here, (
-                command
-            )
+            assert command in here or json.dumps(command)[1:-1] in here, command
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
@@ -92,8 +96,9 @@ def test_session_in_the_readme_looks_as_it_does(tmp_path):
     assert len(prompts) == 6
     for prompt in prompts:
         assert prompt in shown
-    message = session.split("…")[1].split("\n\n")[0].partition("corner_shop is ready:")
-    assert message[1] + message[2] in shown
+    _, begin, rest = session.split("…")[1].split("\n\n")[0].partition("corner_shop is ready:")
+    assert begin
+    assert begin + rest in shown
     assert "$ cd corner_shop\n$ make up\nUp: http://127.0.0.1:8080\n" in session
     answers = ask_as_curl(session, tmp_path / "corner_shop")
     assert answers == {
@@ -179,30 +184,73 @@ def test_table_of_settings_is_that_of_the_settings(bake, combination):
         assert plain is None or documented[name] == str(plain), name
 
 
-@pytest.mark.parametrize("options", [FULL, BARE], ids=name_of)
-def test_make_run_serves_the_first_page(bake, options, tmp_path):
-    project = bake(project_slug="shop", **options)
-    address = "http://127.0.0.1:8123"
-    with (tmp_path / "log").open("w") as log:
-        server = subprocess.Popen(
-            ["make", "run"],
+@pytest.mark.parametrize(
+    ("option", "title"),
+    [("use_postgres", "PostgreSQL"), ("use_redis", "Redis"), ("use_nginx", "nginx")],
+)
+def test_readme_names_every_file_that_a_part_is_removed_from(bake, option, title):
+    full, without = bake(**FULL), bake(**FULL | {option: False})
+    section = (full / "README.md").read_text().partition("## Remove a part")[2]
+    [paragraph] = [part for part in section.split("\n\n") if part.startswith(f"**{title}**")]
+
+    different = {
+        path
+        for path in files_of(full)
+        if not (without / path).exists()
+        or (full / path).read_bytes() != (without / path).read_bytes()
+    }
+
+    named = re.findall(r"`([\w./]+)`", paragraph)
+    missing = {
+        p for p in different if not any(p == n or p.startswith(n.rstrip("/") + "/") for n in named)
+    }
+    assert missing <= {".env", "uv.lock"}
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@contextmanager
+def running(command, project, **environment):
+    """A program that goes on until the end of the block; what it prints is in its log."""
+    log = project.parent / "log"
+    with log.open("w") as output:
+        program = subprocess.Popen(
+            command,
             cwd=project,
-            env=ENVIRONMENT | {"PORT": "8123"},
-            stdout=log,
-            stderr=log,
+            env=ENVIRONMENT | environment,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
         )
     try:
-        wait_for(lambda: urlopen(f"{address}/livez").status == 200, 60)
-        page = urlopen(address).read().decode()
+        yield program, log
     finally:
-        os.killpg(server.pid, signal.SIGINT)
-        server.wait(timeout=20)
+        os.killpg(program.pid, signal.SIGINT)
+        try:
+            program.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(program.pid, signal.SIGKILL)
+            raise
 
-    printed = (tmp_path / "log").read_text()
-    assert "<h1>My Service</h1>" in page
-    assert f"Up: {address}, until you press Ctrl-C" in printed
-    assert "Traceback" not in printed
+
+@pytest.mark.parametrize("options", [FULL, BARE], ids=name_of)
+def test_make_run_serves_the_first_page(bake, options):
+    project = bake(project_slug="shop", project_name=f"Shop {name_of(options)}", **options)
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    run("uv", "sync", "--quiet", cwd=project)
+
+    with running("make run".split(), project, PORT=str(port)) as (program, log):
+        wait_for(lambda: urlopen(f"{address}/livez", timeout=5).status == 200, 60)
+        page = urlopen(address, timeout=5).read().decode()
+        assert program.poll() is None
+
+    assert f"<h1>Shop {name_of(options)}</h1>" in page
+    assert f"Up: {address}, until you press Ctrl-C" in log.read_text()
+    assert "Traceback" not in log.read_text()
 
 
 def test_model_is_changed_as_the_readme_says(bake):
@@ -225,14 +273,16 @@ def test_model_is_changed_as_the_readme_says(bake):
 @pytest.fixture(scope="module")
 def production(engine, cookies_session):
     """A project with everything that was deployed as its README says."""
-    project = generate(cookies_session, FULL, "shop")
+    project = generate(cookies_session, FULL, "deployed")
     with (project / ".env").open("a") as settings:
         settings.write("HTTP_PORT=8192\n")
     free_containers(project)
-    for command in commands((project / "README.md").read_text(), "Deploy"):
-        run("sh", "-c", command, cwd=project)
-    yield project
-    free_containers(project)
+    try:
+        for command in commands((project / "README.md").read_text(), "Deploy"):
+            run("sh", "-c", command, cwd=project)
+        yield project
+    finally:
+        free_containers(project)
 
 
 @pytest.mark.docker
@@ -241,7 +291,7 @@ def test_load_is_measured_as_the_readme_says(production):
     measure, lift = commands((production / "README.md").read_text(), "Size it")
     assert measure == "make load users=16 seconds=20"
     assert lift == (
-        "RATE_LIMIT=100000r/s RATE_BURST=10000 docker compose -f compose.yaml up --detach --wait"
+        "RATE_LIMIT=100000r/s RATE_BURST=10000 docker compose -f compose.yaml up --detach --wait --no-deps nginx"
     )
 
     run("sh", "-c", lift, cwd=production)
@@ -257,20 +307,24 @@ def test_load_is_measured_as_the_readme_says(production):
 @pytest.mark.xdist_group("docker")
 def test_backup_is_restored_as_the_readme_says(production):
     typed = commands((production / "README.md").read_text(), "Back up")
-    psql = "docker compose exec -T postgres psql --username=postgres --tuples-only shop -c".split()
+    psql = (
+        "docker compose exec -T postgres psql --username=postgres --tuples-only deployed -c".split()
+    )
     count = [*psql, "SELECT count(*) FROM notes"]
     insert = "INSERT INTO notes (title, body, created_at) VALUES ('kept', '', now())"
     run(*psql, insert, cwd=production)
     before = run(*count, cwd=production).stdout
 
     assert typed[0] == (
-        "docker compose exec -T postgres pg_dump --username=postgres --format=custom shop > backup.dump"
+        "docker compose exec -T postgres pg_dump --username=postgres --format=custom deployed > backup.dump"
     )
     run("sh", "-c", typed[0], cwd=production)
-    run(*psql, "DROP TABLE notes", cwd=production)
+    run(*psql, "DELETE FROM notes", cwd=production)
+    address = "http://127.0.0.1:8192/notes?page=1&after=loss"
+    assert b"kept" not in urlopen(address, timeout=5).read()  # from now on this is in the cache
     assert typed[1:] == [
         "docker compose stop web",
-        "docker compose exec -T postgres pg_restore --username=postgres --clean --if-exists --dbname=shop < backup.dump",
+        "docker compose exec -T postgres pg_restore --username=postgres --clean --if-exists --dbname=deployed < backup.dump",
         "docker compose restart redis",
         "docker compose start web",
     ]
@@ -278,8 +332,8 @@ def test_backup_is_restored_as_the_readme_says(production):
         run("sh", "-c", command, cwd=production)
 
     assert run(*count, cwd=production).stdout == before
-    wait_for(lambda: urlopen("http://127.0.0.1:8192/notes").status == 200, 20)
-    assert "kept" in urlopen("http://127.0.0.1:8192/notes").read().decode()
+    wait_for(lambda: urlopen("http://127.0.0.1:8192/readyz", timeout=5).status == 200, 20)
+    assert b"kept" in urlopen(address, timeout=5).read()
 
 
 @pytest.mark.docker
@@ -297,10 +351,10 @@ def test_dump_of_another_project_gets_the_owner_that_it_needs(production):
     run("sh", "-c", f"{psql} old -c '{make_old}'", cwd=production)
     dump = f"{inside} pg_dump --username=postgres --format=custom old > old.dump"
     run("sh", "-c", dump, cwd=production)
-    run("sh", "-c", restore, cwd=production)
+    run("sh", "-c", restore.replace("shop", "deployed"), cwd=production)
 
     query = "SELECT tableowner, id FROM pg_tables, old WHERE tablename = $$old$$"
-    assert run("sh", "-c", f"{psql} shop -c '{query}'", cwd=production).stdout == "shop|7\n"
+    assert run("sh", "-c", f"{psql} deployed -c '{query}'", cwd=production).stdout == "deployed|7\n"
 
 
 @pytest.mark.docker

@@ -125,6 +125,7 @@ def test_service_outlives_what_it_needs(lab, service, fault):
         assert during[name].median < 0.1
     if fault != "killed":
         middle = during["readyz"].between(broken + 2, returning - 2).seen
+        assert middle
         assert [
             (sent - broken, took, status) for sent, took, status in middle if status != 503
         ] == []
@@ -326,10 +327,13 @@ def deploy_under_load(door, make_bad):
     text = server.read_text()
     bad = make_bad(door.project / door.project.name)
     before = identity(door)
-    with Load(door.port, everything(), threads=1) as load:
-        deployed = run("make", "deploy", cwd=door.project, check=False)
-    bad.unlink()
-    server.write_text(text)
+    try:
+        with Load(door.port, everything(), threads=1) as load:
+            deployed = run("make", "deploy", cwd=door.project, check=False)
+    finally:
+        bad.unlink()
+        server.write_text(text)
+        door.compose("build")
 
     report(f"deployment with {bad.name}: exit code {deployed.returncode}; {load.outcome}; {load}")
     assert deployed.returncode != 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import COMBINATIONS, OPTIONS, TEMPLATE, files_of, name_of, run
+from conftest import BARE, EACH, FULL, OPTIONS, TEMPLATE, commands, run
 from dotenv import dotenv_values
 from test_files import locked
 
@@ -17,10 +17,14 @@ IDENTITY = {
     for role in ("AUTHOR", "COMMITTER")
     for field, value in {"NAME": "Owner", "EMAIL": "owner@example.com"}.items()
 }
-FULL, BARE = COMBINATIONS[0], COMBINATIONS[-1]
-OF_THE_OWNER = {".env", "uv.lock"}  # cruft leaves them alone
+OF_THE_OWNER = {".env", "uv.lock"}  # updates leave them alone
 OF_CRUFT = {".cruft.json"}
-UPDATE = ["cruft", "update", "--skip-apply-ask", "--refresh-private-variables"]
+NAME = "cookiecutter-flask-docker"
+
+
+def typed(heading):
+    """The commands of a section of docs/upgrading.md, which the tests below run."""
+    return commands((TEMPLATE / "docs/upgrading.md").read_text(), heading)
 
 
 def git(folder, *arguments):
@@ -48,48 +52,60 @@ def newest_release():
 
 def test_version_is_the_same_everywhere():
     mine = tomllib.loads((TEMPLATE / "pyproject.toml").read_text())
-    theirs = tomllib.loads((TEMPLATE / "{{cookiecutter.project_slug}}/pyproject.toml").read_text())
+    theirs = (TEMPLATE / "{{cookiecutter.project_slug}}/pyproject.toml").read_text()
+    told = re.search(r'^\[tool.cookiecutter-flask-docker\].*\nversion = "(.+)"$', theirs, re.M)
 
     assert mine["project"]["version"] == newest_release()
-    assert theirs["tool"]["cookiecutter-flask-docker"]["version"] == newest_release()
+    assert told[1] == newest_release()
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("template") / "cookiecutter-flask-docker"
+    """Its last commit holds what is not committed yet, and a line that makes it a later version."""
+    folder = tmp_path_factory.mktemp("git") / NAME  # cookiecutter wants git in an address
     git(TEMPLATE, "clone", "--quiet", TEMPLATE, folder)
-    for path in git(TEMPLATE, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split(
-        "\0"
-    ):
-        if path and (TEMPLATE / path).is_file():
+    git(folder, "rm", "-r", "--quiet", ".")
+    known = git(TEMPLATE, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for path in filter(None, known.split("\0")):
+        if (TEMPLATE / path).is_file():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(TEMPLATE / path, folder / path)
-    for path in git(TEMPLATE, "ls-files", "-z", "--deleted").split("\0"):
-        (folder / path).unlink() if path else None
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--allow-empty", "--message", "What is not committed yet")
+    with (folder / "{{cookiecutter.project_slug}}/README.md").open("a") as readme:
+        readme.write("\nA later version says so.\n")
+    commit(folder, "A later version")
     heading = f"## {newest_release()}"
     releases = git(folder, "log", "--reverse", "--format=%H", f"-S{heading}", "--", "CHANGELOG.md")
     return Template(folder, releases.split()[0])
 
 
 @pytest.fixture
-def create(template, tmp_path):
+def shell(template, tmp_path):
+    """Run a command as it is typed, with the template instead of its address."""
+    config = tmp_path / "cookiecutter.yaml"
+    folders = {"replay_dir": "replay", "cookiecutters_dir": "clones"}
+    config.write_text("".join(f"{key}: {tmp_path / name}\n" for key, name in folders.items()))
+
+    def type_in(folder, command, **replacements):
+        names = {f"gh:ORG/{NAME}": f"file://{template.folder}", "uvx cruft": "cruft"}
+        names[f"https://github.com/ORG/{NAME}"] = f"file://{template.folder}"
+        for old, new in (names | replacements).items():
+            command = command.replace(old, new)
+        shutil.rmtree(tmp_path / "clones", ignore_errors=True)
+        return run("sh", "-c", command, cwd=folder, COOKIECUTTER_CONFIG=str(config), **IDENTITY)
+
+    return type_in
+
+
+@pytest.fixture
+def create(template, tmp_path, shell):
     """Generate with cruft, and commit, as its owner does."""
+    [command, *_] = typed("With cruft")
 
     def cruft(folder, options, version="HEAD"):
-        context = json.dumps({"project_slug": "shop", **options})
-        where = ["--output-dir", tmp_path / folder, "--checkout", version]
-        run(
-            "cruft",
-            "create",
-            template.folder,
-            "--no-input",
-            "--extra-context",
-            context,
-            *where,
-            cwd=tmp_path,
-        )
+        answers = json.dumps({"project_slug": "shop", **options})
+        (tmp_path / folder).mkdir()
+        given = f"--no-input --checkout {version} --extra-context '{answers}'"
+        shell(tmp_path / folder, f"{command} {given}")
         project = tmp_path / folder / "shop"
         git(project, "init", "--quiet")
         commit(project, "Generated")
@@ -148,153 +164,144 @@ def edit(project, options):
     change(factory, "    health,\n", "    health,\n    hello,\n")
     change(factory, "    return app", "    app.register_blueprint(hello.bp)\n    return app")
     change(project / "config/settings.py", '"WEB_THREADS", 8', '"WEB_THREADS", 4')
-    run("uv", "add", "--quiet", "--no-sync", "itsdangerous", cwd=project)
+    change(project / "pyproject.toml", ',<5",\n]', ',<5",\n    "itsdangerous>=2.2",\n]')
     if options["use_postgres"]:
         database = project / "shop/database"
-        column = "    author: Mapped[str | None] = mapped_column(String(100))\n"
-        change(
-            database / "models.py",
-            "    body: Mapped[str] = mapped_column(Text)\n",
-            f"    body: Mapped[str] = mapped_column(Text)\n{column}",
-        )
+        body = "    body: Mapped[str] = mapped_column(Text)\n"
+        author = "    author: Mapped[str | None] = mapped_column(String(100))\n"
+        change(database / "models.py", body, body + author)
         (database / "migrations/versions/0002_author.py").write_text(MIGRATION)
-    edited = git(project, "status", "--porcelain", "--untracked-files=all")
     commit(project, "Ours")
-    return {line[3:] for line in edited.splitlines()}
+
+
+def files_for_git(project):
+    listed = git(project, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    return {
+        path: (project / path).read_bytes()
+        for path in listed.split("\0")
+        if path and (project / path).is_file()
+    }
 
 
 def differing(first, second):
     """The paths of files that are not in both, or not the same."""
-    return {
-        path
-        for path in files_of(first) | files_of(second)
-        if not path.startswith((".git/", ".venv/"))
-        and not (
-            (first / path).is_file()
-            and (second / path).is_file()
-            and (first / path).read_bytes() == (second / path).read_bytes()
-        )
-    }
+    one, other = files_for_git(first), files_for_git(second)
+    return {path for path in one | other if one.get(path) != other.get(path)}
 
 
 def left_alone(project):
     return {name: (project / name).read_bytes() for name in OF_THE_OWNER}
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param(c, id=name_of(c), marks=pytest.mark.xdist_group(name_of(c)))
-        for c in COMBINATIONS
-    ],
-)
-def test_release_with_the_owners_edits_becomes_the_present_version(create, template, options):
-    project = create("ours", options, template.release)
-    edited = edit(project, options)
+@pytest.mark.parametrize("combination", EACH)
+def test_release_with_the_owners_edits_becomes_the_present_version(
+    create, template, shell, combination
+):
+    _, _, update, finish = typed("With cruft")
+    project = create("ours", combination, template.release)
+    edit(project, combination)
     before = left_alone(project)
 
-    run(*UPDATE, cwd=project, **IDENTITY)
+    shell(project, f"{update} --skip-apply-ask")
 
+    fresh = create("fresh", combination)
+    edit(fresh, combination)
     assert left_alone(project) == before
-    assert git(project, "diff", "--diff-filter=U", "--name-only") == ""
-    assert differing(project, create("fresh", options)) <= edited | OF_THE_OWNER | OF_CRUFT
-    assert "hello.bp" in (project / "shop/__init__.py").read_text()
-    assert '"WEB_THREADS", 4' in (project / "config/settings.py").read_text()
-    done = run("make", "lock", "check", cwd=project)
-    assert re.search(r"\d+ passed", done.stdout)
+    assert differing(project, fresh) <= OF_THE_OWNER | OF_CRUFT
+    assert "A later version" in (project / "README.md").read_text()
+    assert re.search(r"\d+ passed", shell(project, finish).stdout)
 
 
-def test_project_that_cookiecutter_made_can_be_linked(create, template, tmp_path):
+def test_project_that_cookiecutter_made_can_be_linked(create, template, shell, tmp_path):
+    _, link, update, _ = typed("With cruft")
     answers = {"project_slug": "shop"} | BARE
-    typed = [f"{name}={value}" for name, value in answers.items()]
-    options = ["--no-input", "--output-dir", tmp_path, "--checkout", template.release]
-    run("cookiecutter", template.folder, *options, *typed, cwd=tmp_path)
+    given = " ".join(f"{name}={value}" for name, value in answers.items())
+    generate = f"cookiecutter gh:ORG/{NAME} --no-input --checkout {template.release} {given}"
+    shell(tmp_path, generate)
     project = tmp_path / "shop"
     git(project, "init", "--quiet")
     commit(project, "Generated")
-    edited = edit(project, BARE)
+    edit(project, BARE)
 
-    context = ["--extra-context", json.dumps(answers), "--no-input"]
-    run("cruft", "link", template.folder, "--checkout", template.release, *context, cwd=project)
+    context = f"--no-input --extra-context '{json.dumps(answers)}'"
+    shell(project, f"{link} {context}", **{"0.1.0": template.release})
     commit(project, "Linked")
-    run(*UPDATE, "--checkout", "HEAD", cwd=project, **IDENTITY)
+    shell(project, f"{update} --skip-apply-ask --checkout HEAD")
 
-    assert differing(project, create("fresh", BARE)) <= edited | OF_THE_OWNER | OF_CRUFT
+    fresh = create("fresh", BARE)
+    edit(fresh, BARE)
+    assert differing(project, fresh) <= OF_THE_OWNER | OF_CRUFT
+    assert "A later version" in (project / "README.md").read_text()
 
 
-def test_later_version_is_merged_into_lines_next_to_the_owners(create, template):
+def test_lines_next_to_the_owners_are_merged(create, template, shell):
     project = create("ours", FULL)
-    edited = edit(project, FULL)
+    edit(project, FULL)
+    before = git(template.folder, "rev-parse", "HEAD").strip()
     slug = template.folder / "{{cookiecutter.project_slug}}"
     package = slug / "{{cookiecutter.project_slug}}"
-    change(package / "__init__.py", "    toolbar,\n", "    theirs,\n    toolbar,\n")
-    change(slug / "config/settings.py", "hours=12", "hours=8")
-    (package / "theirs.py").write_text('"""New."""\n')
-    (package / "toolbar.py").unlink()
-    commit(template.folder, "A later version")
+    try:
+        change(package / "__init__.py", "    toolbar,\n", "    theirs,\n    toolbar,\n")
+        change(slug / "config/settings.py", "hours=12", "hours=8")
+        (package / "theirs.py").write_text('"""New."""\n')
+        (package / "toolbar.py").unlink()
+        commit(template.folder, "The version after that")
+        shell(project, f"{typed('With cruft')[2]} --skip-apply-ask")
+        fresh = create("fresh", FULL)
+    finally:
+        git(template.folder, "reset", "--quiet", "--hard", before)
 
-    run(*UPDATE, cwd=project, **IDENTITY)
-    fresh = create("fresh", FULL)
-    git(template.folder, "reset", "--quiet", "--hard", "HEAD~1")
+    edit(fresh, FULL)
+    assert differing(project, fresh) <= OF_THE_OWNER | OF_CRUFT
+    assert "theirs" in (project / "shop/__init__.py").read_text()
 
-    assert differing(project, fresh) <= edited | OF_THE_OWNER | OF_CRUFT
-    assert not (project / "shop/toolbar.py").exists()
-    assert {"    hello,", "    theirs,"} < set(
-        (project / "shop/__init__.py").read_text().splitlines()
+
+@pytest.mark.parametrize("replayed", [True, False], ids=["replayed", "named"])
+def test_branch_of_generated_files_does_without_cruft(create, template, shell, tmp_path, replayed):
+    branch, *before, replay, lock, add, commit_it, main, merge, finish, named = typed(
+        "Without tools"
     )
-    settings = (project / "config/settings.py").read_text()
-    assert "hours=8" in settings
-    assert '"WEB_THREADS", 4' in settings
-
-
-def test_replay_and_a_merge_do_without_cruft(create, template, tmp_path):
-    """As docs/upgrading.md says."""
-    home = {"HOME": str(tmp_path), **IDENTITY}
-    answers = [f"{name}={value}" for name, value in FULL.items()]
-    where = ["--output-dir", tmp_path]
-    cookiecutter = ["cookiecutter", template.folder, *where]
-    run(
-        *cookiecutter,
-        "--no-input",
-        "--checkout",
-        template.release,
-        "project_slug=shop",
-        *answers,
-        cwd=tmp_path,
-        **home,
-    )
+    options = FULL | {"use_redis": False}
+    generate = f"cookiecutter gh:ORG/{NAME} --no-input --checkout {template.release}"
+    shell(tmp_path, f"{generate} project_slug=shop use_redis=false")
     project = tmp_path / "shop"
     git(project, "init", "--quiet", "--initial-branch=main")
     commit(project, "Generated")
-    git(project, "branch", "template")
-    edited = edit(project, FULL)
+    edit(project, options)
     secrets = (project / ".env").read_bytes()
 
-    git(project, "checkout", "--quiet", "template")
-    git(project, "rm", "-r", "--quiet", ".")
-    run(*cookiecutter, "--replay", "--overwrite-if-exists", cwd=tmp_path, **home)
-    git(project, "checkout", "HEAD", "uv.lock")
-    git(project, "add", "--all")
-    git(project, "commit", "--quiet", "--allow-empty", "--message", "The template, as it is now")
-    git(project, "checkout", "--quiet", "main")
-    git(project, "merge", "--quiet", "--no-edit", "template")
+    shell(project, branch, FIRST_COMMIT="HEAD~1")
+    for command in [*before, replay if replayed else named, lock, add, commit_it, main, merge]:
+        shell(project, command)
 
+    fresh = create("fresh", options)
+    edit(fresh, options)
     assert (project / ".env").read_bytes() == secrets
-    assert differing(project, create("fresh", FULL)) <= edited | OF_THE_OWNER | OF_CRUFT
+    assert differing(project, fresh) <= OF_THE_OWNER | OF_CRUFT
+    assert "A later version" in (project / "README.md").read_text()
+    shell(project, finish)
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("wanted", [True, False], ids=["added", "removed"])
-def test_option_is_added_or_removed_later(create, option, wanted):
+def test_option_is_added_or_removed_later(create, shell, option, wanted):
+    update, finish = typed("Add or remove PostgreSQL, Redis or nginx")
     project = create("ours", FULL | {option: not wanted})
-    edited = edit(project, {"use_postgres": False})
-    variables = ["--variables-to-update", json.dumps({option: wanted})]
+    edit(project, {"use_postgres": False})
 
-    run(*UPDATE, *variables, cwd=project, **IDENTITY)
-    run("make", "env", "lock", cwd=project)
+    answer = {'{"use_redis": true}': json.dumps({option: wanted})}
+    shell(project, f"{update} --skip-apply-ask", **answer)
+    shell(project, finish)
 
     fresh = create("fresh", FULL | {option: wanted})
-    assert differing(project, fresh) <= edited | OF_THE_OWNER | OF_CRUFT
+    edit(fresh, {"use_postgres": False})
+    run("make", "lock", cwd=fresh)
+    assert differing(project, fresh) <= OF_THE_OWNER | OF_CRUFT
     assert locked(project) == locked(fresh)
     assert set(dotenv_values(fresh / ".env")) <= set(dotenv_values(project / ".env"))
-    assert "hello.bp" in (project / "shop/__init__.py").read_text()
+
+
+def test_release_is_found_in_the_history(template, shell):
+    [command] = typed("What you can rely on")
+
+    assert template.release.startswith(shell(template.folder, command).stdout.split()[0])

@@ -23,32 +23,33 @@ def is_foreign(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Import) and statement.names[0].name not in OWN
 
 
-def libraries() -> None:
-    """Run the import statements of all modules that reach outside."""
+def libraries() -> float:
+    """Run the import statements of all modules that reach outside; since when."""
     files = [Path("config/settings.py"), *Path(PACKAGE).rglob("*.py")]
     trees = [ast.parse(file.read_text()) for file in files if "migrations" not in file.parts]
     statements = [node for tree in trees for node in tree.body if is_foreign(node)]
     code = compile(ast.Module(statements, []), "libraries", "exec")
-    global begun
     begun = time.perf_counter()
     exec(code, {})
+    return begun
 
 
-def service() -> None:
-    """Import the service with its settings."""
+def service() -> float:
+    """Import the service with its settings; since when."""
+    begun = time.perf_counter()
     importlib.import_module("config.settings")
     importlib.import_module(PACKAGE)
+    return begun
 
 
-def create_app() -> None:
-    """Build the application."""
+def create_app() -> float:
+    """Build the application; since when."""
     service()
-    global begun
     begun = time.perf_counter()
     importlib.import_module(PACKAGE).create_app()
+    return begun
 
 
 sys.path.insert(0, "")
-begun = time.perf_counter()
-{"service": service, "libraries": libraries, "create_app": create_app}[sys.argv[1]]()
+begun = {"service": service, "libraries": libraries, "create_app": create_app}[sys.argv[1]]()
 print((time.perf_counter() - begun) * 1000)

@@ -1,4 +1,4 @@
-"""Write ``.env`` from ``.env.example``, with fresh secrets, or add to it what is missing: ``make env``.
+"""Write ``.env`` from ``.env.example``, with fresh secrets, or add what it lacks: ``make env``.
 
 It needs nothing but Python, so that it runs before anything is installed.
 """
@@ -8,16 +8,17 @@ import secrets
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-NAME = re.compile(r"(?m)^(?:export )?(\w+)=")
+NAME = re.compile(r"(?m)^(\w+)=")
+KNOWN = re.compile(r"(?m)^[ \t#]*(?:export[ \t]+)?(\w+)[ \t]*=")  # also what was switched off
 
 
 def write(root: Path = ROOT) -> list[str]:
     """Add the variables that the file lacks, each with its comment; their names."""
+    text = (root / ".env.example").read_text(encoding="utf-8")
     file = root / ".env"
     file.touch(mode=0o600)  # for its owner only
-    there = file.read_text(encoding="utf-8")
-    example = (root / ".env.example").read_text(encoding="utf-8")
-    text = example if not there else lacking(example, set(NAME.findall(there)))
+    if there := file.read_text(encoding="utf-8"):
+        text = lacking(text, set(KNOWN.findall(there)))
     text = re.sub(r"(?m)(?<==)change-me$", lambda _: secrets.token_urlsafe(32), text)
     with file.open("a", encoding="utf-8", newline="\n") as stream:
         stream.write(text)

@@ -69,7 +69,7 @@ def when_ready(server: Arbiter) -> None:
     """Say how the server was sized, and why; then it is ready to be copied into workers."""
     size = f"{workers} workers of {threads} threads each"
     limits = f"{cpu_limit():.3g} CPUs and {memory_limit() / 2**20:.4g} MiB of memory"
-    limits = limits.replace("inf MiB", "unlimited")
+    limits = limits.replace("inf MiB of", "unlimited")
     logging.getLogger("gunicorn.error").info("%s, for %s", size, limits)
     gc.freeze()  # what is loaded stays: the collector shall neither look at it nor copy its pages
 
@@ -89,8 +89,8 @@ threads = settings.WEB_THREADS
 preload_app = not settings.DEBUG
 graceful_timeout = settings.GRACEFUL_TIMEOUT
 keepalive = 75  # seconds: longer than a proxy in front keeps its connections
-shm = "/dev/shm"  # noqa: S108 (the heartbeat must not wait for a disk)
-worker_tmp_dir = shm if Path(shm).is_dir() else None
+# The heartbeat must not wait for a disk.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True
 secure_scheme_headers: dict[str, str] = {}  # ProxyFix decides whom to believe
 logger_class = RootLogger

@@ -124,13 +124,14 @@ def test_env_file_gets_fresh_secrets_for_its_owner_only(tmp_path: Path) -> None:
 
 
 def test_env_file_gets_what_it_lacks_and_keeps_the_rest(tmp_path: Path) -> None:
-    example = "# Of old.\nA=1\n\n# Of now.\nB=change-me\nC=3\n\n# D=4\n"
+    example = "# Of old.\nA=1\nOFF=1\n\n# Of now.\nB=change-me\nC=3\n\n# D=4\n"
+    mine = "A = mine\n# OFF=1\nexport B=mine too\n"
     (tmp_path / ".env.example").write_text(example)
-    (tmp_path / ".env").write_text("A=mine\nexport B=mine too\n")
+    (tmp_path / ".env").write_text(mine)
 
     assert env.write(tmp_path) == ["C"]
 
-    assert (tmp_path / ".env").read_text() == "A=mine\nexport B=mine too\n\n# Of now.\nC=3\n"
+    assert (tmp_path / ".env").read_text() == f"{mine}\n# Of now.\nC=3\n"
 
 
 def test_make_env_says_what_it_did(
