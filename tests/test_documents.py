@@ -339,10 +339,12 @@ def test_backup_is_restored_as_the_readme_says(production):
 @pytest.mark.docker
 @pytest.mark.xdist_group("docker")
 def test_dump_of_another_project_gets_the_owner_that_it_needs(production):
-    [restore] = commands((TEMPLATE / "docs/coming-from.md").read_text())
+    start, restore = commands((TEMPLATE / "docs/coming-from.md").read_text())
+    assert start == "docker compose up --detach --build --wait postgres"
     assert restore == (
         "docker compose exec -T postgres pg_restore --username=postgres --no-owner --role=shop --dbname=shop < old.dump"
     )
+    run("sh", "-c", start, cwd=production)
     inside = "docker compose exec -T postgres"
     psql = f"{inside} psql --username=postgres --tuples-only --no-align"
     make_old = "CREATE TABLE old (id int); INSERT INTO old VALUES (7)"
