@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+import yaml
 from conftest import (
     BARE,
     COMBINATIONS,
@@ -205,6 +206,29 @@ def test_readme_names_every_file_that_a_part_is_removed_from(bake, option, title
         p for p in different if not any(p == n or p.startswith(n.rstrip("/") + "/") for n in named)
     }
     assert missing <= {".env", "uv.lock"}
+
+
+def test_database_may_be_elsewhere(bake, engine):
+    project = bake(project_slug="shop")
+    [paragraph] = re.findall(r"\*\*A database elsewhere\*\*.*", (project / "README.md").read_text())
+    assert "delete the service `postgres` and its volume" in paragraph
+    file = project / "compose.yaml"
+    compose = yaml.safe_load(file.read_text())
+
+    del compose["services"]["postgres"], compose["volumes"]
+    environment = compose["services"]["web"]["environment"]  # which migrate shares
+    environment["DATABASE_URL"] = "${DATABASE_URL:?is not set}"
+    del environment["PGPASSWORD"]
+    compose["services"]["migrate"] |= {"networks": ["front"], "depends_on": {}}
+    file.write_text(yaml.dump(compose))
+
+    url = "postgresql+psycopg://user:password@db.example/shop"
+    config = "docker compose -f compose.yaml config --format=json".split()
+    services = json.loads(run(*config, cwd=project, DATABASE_URL=url).stdout)["services"]
+    assert services["web"]["environment"]["DATABASE_URL"] == url
+    assert list(services["migrate"]["networks"]) == ["front"]
+    refused = run(*config, cwd=project, check=False)
+    assert "DATABASE_URL is missing a value: is not set" in refused.stdout
 
 
 def free_port():
