@@ -11,6 +11,10 @@ LONGEST_SLUG = 40
 EMAIL_WORD = r'[^@\s"\\<>()\[\],;:.]+'
 # Modules of the standard library that the running Python may not have yet
 NEW_MODULES = {"annotationlib", "compression", "test"}
+# Names that Windows keeps for devices
+DEVICES = {"aux", "con", "nul", "prn"} | {
+    f"{port}{n}" for port in ("com", "lpt") for n in range(10)
+}
 # What the generated project imports or runs, and the folders that it has of its own
 PROJECT_MODULES = {
     "alembic", "asgiref", "blinker", "cachelib", "click", "config", "coverage", "dotenv",
@@ -36,6 +40,8 @@ def check_slug(slug):
         return f"project_slug {slug!r} is a word of the Python language: choose another name."
     if slug in {*sys.stdlib_module_names, *NEW_MODULES, *PROJECT_MODULES}:
         return f"project_slug {slug!r} would hide the module of that name: choose another name."
+    if slug in DEVICES:
+        return f"project_slug {slug!r} cannot be a folder on Windows: choose another name."
     return None
 
 

@@ -39,6 +39,8 @@ BAD_SLUGS = {
     "sqlalchemy": MODULE,
     "gunicorn": MODULE,
     "nginx": MODULE,
+    "con": "cannot be a folder on Windows",
+    "lpt1": "cannot be a folder on Windows",
 }
 BAD_ADDRESSES = [
     "",
