@@ -66,6 +66,18 @@ def test_every_command_is_run_by_a_test(document):
             assert command in here or json.dumps(command)[1:-1] in here, command
 
 
+@pytest.mark.parametrize("document", [*DOCUMENTS, TEMPLATE / GENERATED], ids=lambda p: p.name)
+def test_every_target_that_is_named_is_there(document):
+    makefiles = [TEMPLATE / "Makefile", TEMPLATE / GENERATED.replace("README.md", "Makefile")]
+    known = {t for file in makefiles for t in re.findall(r"^([a-z-]+):", file.read_text(), re.M)}
+
+    for typed in re.findall(
+        r"\bmake ((?:-C \S+ )?[a-z-]+(?: [a-z-]+)*)(?=`| [a-z]+=|$)", document.read_text()
+    ):
+        named = re.sub(r"^-C \S+ ", "", typed).split()
+        assert set(named) <= known, typed
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
 def test_links_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
@@ -381,6 +393,24 @@ def test_dump_of_another_project_gets_the_owner_that_it_needs(production):
 
     query = "SELECT tableowner, id FROM pg_tables, old WHERE tablename = $$old$$"
     assert run("sh", "-c", f"{psql} deployed -c '{query}'", cwd=production).stdout == "deployed|7\n"
+
+
+@pytest.mark.docker
+@pytest.mark.xdist_group("docker")
+def test_commands_in_the_sentences_of_the_readme_work(production):
+    text = (production / "README.md").read_text()
+    as_it_is_typed = {
+        "docker stats": "docker stats --no-stream",
+        "uv add NAME": "uv add itsdangerous",
+        "uvx pre-commit install": "git init --quiet && uvx pre-commit install",
+    }
+
+    run("make", "migrate", cwd=production)
+    written = dict.fromkeys(re.findall(r"(?<!`)`((?:docker|uv|uvx) [^`]+)`", text))
+    for command in written:
+        run("sh", "-c", as_it_is_typed.get(command, command), cwd=production)
+
+    assert {"docker build .", "docker compose exec web flask seed", *as_it_is_typed} <= set(written)
 
 
 @pytest.mark.docker
