@@ -65,6 +65,14 @@ def type_in(tmp_path: Path, *arguments, template=TEMPLATE, **environment: str):
     return run(*command, cwd=tmp_path, check=False, **environment)
 
 
+def config_in(folder: Path) -> Path:
+    """A configuration with which cookiecutter keeps its own files in ``folder``."""
+    config = folder / "cookiecutter.yaml"
+    names = ("replay_dir", "cookiecutters_dir")
+    config.write_text("".join(f"{name}: {folder / name}\n" for name in names))
+    return config
+
+
 def constants(source: str) -> dict:
     """The constants that a module assigns, by name."""
     return {
@@ -77,11 +85,7 @@ def constants(source: str) -> dict:
 @pytest.fixture(autouse=True, scope="session")
 def _machine_of_its_own(tmp_path_factory):
     """Let the hook find uv, and cookiecutter neither find nor leave anything in the home."""
-    folder = tmp_path_factory.mktemp("cookiecutter")
-    names = ("replay_dir", "cookiecutters_dir")
-    config = folder / "config.yaml"
-    config.write_text("".join(f"{name}: {folder / name}\n" for name in names))
-    ENVIRONMENT["COOKIECUTTER_CONFIG"] = str(config)
+    ENVIRONMENT["COOKIECUTTER_CONFIG"] = str(config_in(tmp_path_factory.mktemp("cookiecutter")))
     os.environ |= {name: ENVIRONMENT[name] for name in ("COOKIECUTTER_CONFIG", "PATH")}
 
 

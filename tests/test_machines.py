@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from conftest import BARE, EACH, TEMPLATE, files_of, run, type_in
+from conftest import BARE, EACH, TEMPLATE, config_in, files_of, run, type_in
 
 RESERVED = {
     "con",
@@ -101,10 +101,8 @@ def test_home_that_cannot_be_written_is_no_obstacle_with_a_config(tmp_path):
     """As docs/options.md says: cookiecutter keeps its own files where the configuration says."""
     (tmp_path / "file").write_text("")
     home = {"HOME": str(tmp_path / "file"), "UV_CACHE_DIR": str(tmp_path / "uv")}
-    config = tmp_path / "cookiecutter.yaml"
-    config.write_text(f"replay_dir: {tmp_path / 'replay'}\ncookiecutters_dir: {tmp_path / 'cc'}\n")
 
-    done = type_in(tmp_path, "--config-file", config, **home)
+    done = type_in(tmp_path, "--config-file", config_in(tmp_path), **home)
 
     assert done.returncode == 0, done.stdout
     assert (tmp_path / "out/my_service/.env").exists()
@@ -138,8 +136,7 @@ def test_project_without_hooks_runs(tmp_path):
 
 
 def test_replay_generates_the_same_again(tmp_path):
-    config = tmp_path / "cookiecutter.yaml"
-    config.write_text(f"replay_dir: {tmp_path / 'replay'}\n")
+    config = config_in(tmp_path)
     type_in(tmp_path, "project_slug=shop", "use_redis=false", "--config-file", config)
     first, again = tmp_path / "first", tmp_path / "out/shop"
     shutil.move(again, first)
@@ -165,11 +162,10 @@ def test_folder_that_exists_is_left_alone(tmp_path):
     assert files_of(existing) == {"mine"}
 
 
-@pytest.mark.parametrize("script", ["exit 2", "echo 'error: unexpected argument' >&2; exit 2"])
-def test_uv_that_is_too_old_leaves_the_lock_to_the_owner(tmp_path, script):
+def test_uv_that_is_too_old_leaves_the_lock_to_the_owner(tmp_path):
     old = tmp_path / "bin/uv"
     old.parent.mkdir()
-    old.write_text(f"#!/bin/sh\n{script}\n")
+    old.write_text("#!/bin/sh\necho 'error: unexpected argument' >&2\nexit 2\n")
     old.chmod(0o755)
     program = Path(sys.executable).with_name("cookiecutter")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import BARE, EACH, FULL, OPTIONS, TEMPLATE, commands, run
+from conftest import BARE, EACH, FULL, OPTIONS, TEMPLATE, commands, config_in, run
 from dotenv import dotenv_values
 from test_files import locked
 
@@ -81,16 +81,14 @@ def template(tmp_path_factory):
 @pytest.fixture
 def shell(template, tmp_path):
     """Run a command as it is typed, with the template instead of its address."""
-    config = tmp_path / "cookiecutter.yaml"
-    folders = {"replay_dir": "replay", "cookiecutters_dir": "clones"}
-    config.write_text("".join(f"{key}: {tmp_path / name}\n" for key, name in folders.items()))
+    config = config_in(tmp_path)
 
     def type_in(folder, command, **replacements):
         names = {f"gh:ORG/{NAME}": f"file://{template.folder}", "uvx cruft": "cruft"}
         names[f"https://github.com/ORG/{NAME}"] = f"file://{template.folder}"
         for old, new in (names | replacements).items():
             command = command.replace(old, new)
-        shutil.rmtree(tmp_path / "clones", ignore_errors=True)
+        shutil.rmtree(tmp_path / "cookiecutters_dir", ignore_errors=True)
         return run("sh", "-c", command, cwd=folder, COOKIECUTTER_CONFIG=str(config), **IDENTITY)
 
     return type_in
