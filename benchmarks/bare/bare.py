@@ -5,11 +5,11 @@ from flask import Flask, render_template
 app = Flask("bench", root_path="/app/bench")
 app.config.from_object("config.settings")
 ROUTES = {
-    "/": {"GET"},
-    "/livez": {"GET"},
-    "/notes": {"GET", "POST"},
-    "/notes/<int(max=2147483647):note_id>": {"DELETE", "GET"},
-    "/readyz": {"GET"},
+    "/": ["GET"],
+    "/livez": ["GET"],
+    "/notes": ["GET", "POST"],
+    "/notes/<int(max=2147483647):note_id>": ["DELETE", "GET"],
+    "/readyz": ["GET"],
 }
 
 

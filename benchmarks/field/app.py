@@ -7,14 +7,16 @@ import redis
 from flask import Flask, jsonify, render_template
 from flask_debugtoolbar import DebugToolbarExtension
 from flask_sqlalchemy import SQLAlchemy
+from flask_static_digest import FlaskStaticDigest
 from sqlalchemy import text
 
 app = Flask(__name__)
 app.config["SECRET_KEY"] = "change me"
-app.config["SQLALCHEMY_DATABASE_URI"] = os.environ["DATABASE_URL"]
+app.config["SQLALCHEMY_DATABASE_URI"] = os.environ.get("DATABASE_URL", "sqlite://")
 db = SQLAlchemy(app)
 toolbar = DebugToolbarExtension(app)
-cache = redis.from_url(os.environ["REDIS_URL"])
+digest = FlaskStaticDigest(app)
+cache = redis.from_url(os.environ.get("REDIS_URL", "redis://"))
 
 
 class Note(db.Model):

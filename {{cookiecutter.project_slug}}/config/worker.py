@@ -16,8 +16,9 @@ from io import BytesIO
 from select import select
 from selectors import EVENT_READ
 from socket import SHUT_WR, socket
-from threading import Event
+from threading import Event, Semaphore
 from time import monotonic
+from types import SimpleNamespace
 from typing import Any, cast
 
 from gunicorn.http import RequestParser
@@ -32,6 +33,7 @@ from {{ cookiecutter.project_slug }}.health import PROBES
 
 REQUEST_TIMEOUT = 20  # seconds for a request to arrive
 ANSWER_TIMEOUT = 20  # seconds for a client to take its answer
+PATIENCE = 0.005  # seconds that an idle thread waits for another request of the same client
 LINGER = 2  # seconds for a client to read an answer that came before its request was complete
 LARGEST_HEAD = 65_536  # bytes; gunicorn allows less, and says so when it sees the head
 LARGEST_SIZE_LINE = 8_190  # bytes before a chunk
@@ -84,6 +86,11 @@ class Incoming(Unreader):
         self.data += data
         return bool(data)
 
+    def put_back(self) -> None:
+        """Leave what has arrived to whoever reads next."""
+        self.unread(self.data)
+        self.data.clear()
+
     @property
     def too_large(self) -> bool:
         """Whether the service is going to refuse the body, of whatever it consists."""
@@ -96,6 +103,16 @@ class Incoming(Unreader):
         if self.chunked:
             self.skip_chunks()
         return self.too_large or (0 < self.head <= self.end <= len(self.data) and not self.chunked)
+
+    def next_is_there(self, sock: socket) -> bool:
+        """Whether a whole request is there, or arrives within the time limit of ``sock``."""
+        self.begin()
+        try:
+            return (bool(self.data) or self.take(sock)) and self.complete()
+        except RefusedError:
+            return False
+        finally:
+            self.put_back()
 
     def find_head(self) -> None:
         """Look for the end of the head, and in the head for that of the body."""
@@ -138,6 +155,35 @@ class Incoming(Unreader):
             raise RefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
 
+class Outgoing:
+    """A socket that sends the head of an answer in one packet with the beginning of its body."""
+
+    def __init__(self, sock: socket) -> None:
+        self.sock = sock
+        self.head: bytes | None = None
+
+    def sendall(self, data: bytes) -> None:
+        """Keep the head, which comes first and alone, and send all else."""
+        if self.head is None:
+            self.head = data
+        elif self.head and len(data) < LARGEST_HEAD:  # to join more would take longer than it saves
+            head, self.head = self.head, b""
+            self.sock.sendall(head + data)
+        else:
+            self.flush()
+            self.sock.sendall(data)
+
+    def flush(self) -> None:
+        """Send the head of an answer that has no body."""
+        if self.head:
+            head, self.head = self.head, b""
+            self.sock.sendall(head)
+
+    def __getattr__(self, name: str) -> Any:
+        self.flush()
+        return getattr(self.sock, name)
+
+
 def incoming(conn: TConn) -> Incoming:
     """What has arrived on ``conn``."""
     return cast(Incoming, cast(RequestParser, conn.parser).unreader)
@@ -163,6 +209,7 @@ class BufferingWorker(ThreadWorker):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.waiting: dict[TConn, float] = {}  # connections in the poller, and until when
+        self.patient = Semaphore(self.cfg.threads // 2)  # the other half is there for new clients
 
     def init_process(self) -> None:
         """Start the threads for probes, and then all that gunicorn does."""
@@ -215,10 +262,9 @@ class BufferingWorker(ThreadWorker):
         self.leave_poller(conn)
         arrived = incoming(conn)
         probe = PROBE.match(arrived.data)
-        pool = self.probes[probe[1]] if probe else self.tpool
-        arrived.unread(arrived.data)
-        arrived.data.clear()
-        done = pool.submit(self.handle, conn)
+        pool, serve = (self.probes[probe[1]], self.handle) if probe else (self.tpool, self.converse)
+        arrived.put_back()
+        done = pool.submit(serve, conn)
         done.add_done_callback(partial(self.method_queue.defer, self.finish_request, conn))
 
     def wait(self, conn: TConn) -> None:
@@ -292,6 +338,25 @@ class BufferingWorker(ThreadWorker):
         else:
             super().finish_request(conn, fs)
 
+    def converse(self, conn: TConn) -> bool:
+        """Have the service answer; a client that goes on at once needs no other thread for that."""
+        keep = self.handle(conn)
+        while keep and self.goes_on(conn):
+            keep = self.handle(conn)
+        return keep
+
+    def goes_on(self, conn: TConn) -> bool:
+        """Whether another request arrives soon, as long as no other client needs this thread."""
+        if not self.alive or not self.tpool._work_queue.empty():
+            return False
+        if not self.patient.acquire(blocking=False):
+            return False
+        try:
+            conn.sock.settimeout(PATIENCE)
+            return incoming(conn).next_is_there(conn.sock)
+        finally:
+            self.patient.release()
+
     def handle_request(self, req: Any, conn: TConn) -> bool:
         """Have the service answer, in a thread."""
         req._expected_100_continue = False  # ``wait`` has seen to it
@@ -300,8 +365,13 @@ class BufferingWorker(ThreadWorker):
         if incoming(conn).too_large:
             req.force_close()
         conn.sock.settimeout(ANSWER_TIMEOUT)
+        outgoing: Any = SimpleNamespace(
+            sock=Outgoing(conn.sock), client=conn.client, server=conn.server
+        )
         try:
-            return super().handle_request(req, conn)
+            keep = super().handle_request(req, outgoing)
+            outgoing.sock.flush()
+            return keep
         except TimeoutError:
             self.log.info("%s does not take its answer", address(conn))
             return False

@@ -66,6 +66,20 @@ def test_readyz_does_not_wait_for_what_hangs(
     assert took < 1
 
 
+def test_probe_passes_no_hook_of_the_service(app: Flask, client: FlaskClient) -> None:
+    app.before_request(lambda: ("log in first", 401))
+
+    assert client.get("/").status_code == 401
+    assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_probe_answers_to_head_without_a_body(client: FlaskClient, path: str) -> None:
+    response = client.head(path)
+
+    assert (response.status_code, response.data) == (200, b"")
+
+
 def test_service_that_is_lost_is_away_until_it_answers(
     app: Flask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,12 +75,12 @@ def test_request_is_logged_when_it_is_answered(
     app = make_app()
     logs.configure("INFO", "json")
 
-    app.test_client().get("/nope?q=1")
+    app.test_client().get("/né?q=1")
 
     line = json.loads(output())
     assert line["duration_ms"] > 0
     fields = ("method", "path", "status", "remote_addr")
-    assert [line[field] for field in fields] == ["GET", "/nope", 404, "127.0.0.1"]
+    assert [line[field] for field in fields] == ["GET", "/né", 404, "127.0.0.1"]
 
 
 @pytest.mark.parametrize(("fails", "logged"), [(False, 0), (True, 1)])

@@ -79,6 +79,15 @@ def test_odd_request_id_is_replaced(make_app: Callable[..., Flask], forged: str)
     assert len(response.headers["X-Request-ID"]) == 32
 
 
+def test_session_is_there_in_the_next_request(app: Flask, client: FlaskClient) -> None:
+    app.add_url_rule("/login", view_func=lambda: session.update(user="me") or "")
+    app.add_url_rule("/user", "user", lambda: session.get("user", "nobody"))
+
+    users = [client.get(path).text for path in ("/user", "/login", "/user")]
+
+    assert users == ["nobody", "", "me"]
+
+
 def test_session_cookie_is_kept_from_scripts_and_other_sites(
     make_app: Callable[..., Flask],
 ) -> None:

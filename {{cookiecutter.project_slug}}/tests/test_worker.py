@@ -1,4 +1,4 @@
-"""A worker with one thread, and what clients do to it."""
+"""A worker with few threads, and what clients do to it."""
 
 import os
 import select
@@ -6,14 +6,17 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
+import flask
 import pytest
-from flask import Flask, request
+from flask import Flask
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import TConn
 
 from config import settings, worker
 
@@ -30,12 +33,15 @@ def echo() -> Flask:
     app.add_url_rule("/ignore", view_func=lambda: "ignored", methods=["POST"], endpoint="ignore")
     app.add_url_rule("/long", view_func=lambda: bytes(50_000_000), endpoint="long")
     app.add_url_rule("/slow", view_func=slow)
+    app.add_url_rule("/file", view_func=lambda: flask.send_file(__file__), endpoint="file")
+    app.add_url_rule("/nothing", view_func=lambda: ("", 204), endpoint="nothing")
+    app.add_url_rule("/parts", view_func=lambda: iter([b"", b"one", b"two"]), endpoint="parts")
     app.add_url_rule("/livez", view_func=lambda: "live", endpoint="livez")
     return app
 
 
 def request_body() -> str:
-    return f"<{request.get_data(as_text=True)}>"
+    return f"<{flask.request.get_data(as_text=True)}>"
 
 
 def slow() -> str:
@@ -46,9 +52,9 @@ def slow() -> str:
 class Server:
     """A worker in a thread of this process."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, threads: int) -> None:
         cfg = Config()
-        cfg.set("threads", 1)
+        cfg.set("threads", threads)
         cfg.set("graceful_timeout", 5)
         app: Any = SimpleNamespace(wsgi=echo)
         self.worker = worker.BufferingWorker(1, os.getppid(), [listener], app, 30, cfg, Logger(cfg))
@@ -73,10 +79,10 @@ class Server:
         self.worker.tmp.close()
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
+@pytest.fixture(params=[1, 4], ids=["one thread", "four threads"])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = Server(listener)
+        server = Server(listener, request.param)
         yield server
         server.stop()
 
@@ -157,6 +163,28 @@ def test_body_that_nobody_reads_does_not_become_a_request(server: Server) -> Non
 
     assert answer.count(b"HTTP/1.1 200 OK") == 2
     assert answer.count(b"<>") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (b"/file", Path(__file__).read_bytes()),
+        (b"/nothing", b""),
+        (b"/parts", b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"),
+        (b"/long", bytes(50_000_000)),
+    ],
+    ids=["file", "nothing", "parts", "long"],
+)
+def test_answer_has_its_head_and_then_its_body(server: Server, path: bytes, body: bytes) -> None:
+    answer = server.ask(HELLO.replace(b"/", path, 1))
+
+    assert status(answer) < 300
+    assert answer.partition(b"\r\n\r\n")[2] == body
+
+
+def test_small_answer_comes_in_one_packet(server: Server) -> None:
+    with server.connect(HELLO) as client:
+        assert client.recv(65_536).endswith(b"<>")
 
 
 def test_client_that_asks_is_told_to_go_on(server: Server) -> None:
@@ -263,6 +291,42 @@ def test_client_that_does_not_close_holds_up_nobody(server: Server) -> None:
         begun = time.monotonic()
         assert status(server.ask(HELLO)) == 200
         assert time.monotonic() - begun < worker.LINGER
+
+
+@pytest.mark.parametrize("server", [2], indirect=True)
+def test_client_that_goes_on_keeps_its_thread(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "PATIENCE", 5)
+    handed_over, hand_over = [], server.worker.hand_over
+
+    def count(conn: TConn) -> None:
+        handed_over.append(conn)
+        hand_over(conn)
+
+    monkeypatch.setattr(server.worker, "hand_over", count)
+
+    with server.connect() as client:
+        for body in (b"one", b"two", b"three"):
+            client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            up_to(client, b"<" + body + b">")
+
+    assert len(handed_over) == 1
+
+
+@pytest.mark.parametrize("server", [2], indirect=True)
+def test_clients_that_pause_do_not_keep_all_threads(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "PATIENCE", 5)
+
+    with ExitStack() as stack:
+        begun = time.monotonic()
+        for _ in range(3):
+            client = stack.enter_context(server.connect(HEAD + b"Content-Length: 0\r\n\r\n"))
+            up_to(client, b"<>")
+
+        assert time.monotonic() - begun < worker.PATIENCE
 
 
 def test_worker_that_stops_ends_what_it_has_begun(server: Server) -> None:

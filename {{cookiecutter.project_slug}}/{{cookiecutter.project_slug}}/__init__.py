@@ -22,11 +22,12 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     app.config.from_object("config.settings")
     app.config.from_mapping(settings)
 
+    # Each wraps those before it: a request passes security first, and probes get no further than health.
+    health.init_app(app)
     logs.init_app(app)
     security.init_app(app)
     errors.init_app(app)
     assets.init_app(app)
-    health.init_app(app)
 {% if cookiecutter.use_postgres %}
     database.init_app(app)
 {% endif %}

@@ -16,10 +16,10 @@ def index() -> str:
 
 
 @cache
-def routes(url_map: Map) -> dict[str, set[str]]:
+def routes(url_map: Map) -> dict[str, list[str]]:
     """List the methods of each path, leaving out static files and the debug toolbar."""
     methods: dict[str, set[str]] = defaultdict(set)
     for rule in url_map.iter_rules():
         if not rule.rule.startswith(("/_", "/static/")):
             methods[rule.rule] |= (rule.methods or set()) - {"HEAD", "OPTIONS"}
-    return dict(sorted(methods.items()))
+    return {path: sorted(methods[path]) for path in sorted(methods)}

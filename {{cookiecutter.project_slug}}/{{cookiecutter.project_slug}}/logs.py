@@ -6,16 +6,22 @@
 import logging
 import logging.config
 import re
+from collections.abc import Iterable
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from time import perf_counter
+from typing import Any
 from uuid import uuid4
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from flask import Flask, Response, current_app, has_request_context, request
+from flask import Flask
 from pythonjsonlogger.json import JsonFormatter
+from werkzeug.wsgi import get_path_info
 
 from .health import PROBES
 
 requests = logging.getLogger(f"{__package__}.requests")
+current_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 KNOWN_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
@@ -34,8 +40,8 @@ class RequestId(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Never drop a record."""
-        if has_request_context():
-            record.request_id = request.environ.get("request_id")
+        if request_id := current_id.get():
+            record.request_id = request_id
         return True
 
 
@@ -72,26 +78,43 @@ def init_app(app: Flask) -> None:
     """Log as the settings say, and each request when it is answered."""
     if not app.testing:  # a test captures the records itself
         configure(app.config["LOG_LEVEL"], app.config["LOG_FORMAT"])
-    app.before_request(begin)
-    app.after_request(end)
+    app.wsgi_app = RequestLog(app.wsgi_app, app.config["TRUSTED_PROXIES"] > 0)  # type: ignore[method-assign]
 
 
-def begin() -> None:
-    """Take the id that a trusted proxy gave to the request, or make one."""
-    given = request.headers.get("X-Request-ID", "")
-    known = current_app.config["TRUSTED_PROXIES"] and KNOWN_ID.fullmatch(given)
-    request.environ["request_id"] = given if known else uuid4().hex
-    request.environ["begun"] = perf_counter()
+class RequestLog:
+    """Give each request an id, tell the client, and log the request when it is answered."""
+
+    def __init__(self, app: WSGIApplication, is_behind_proxy: bool) -> None:
+        self.app = app
+        self.is_behind_proxy = is_behind_proxy
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        begun = perf_counter()
+        request_id = environ["request_id"] = self.id_of(environ)
+
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            headers.append(("X-Request-ID", request_id))
+            report(environ, int(status[:3]), perf_counter() - begun)
+            return start_response(status, headers, *exc_info)
+
+        before = current_id.set(request_id)
+        try:
+            return self.app(environ, start)
+        finally:
+            current_id.reset(before)
+
+    def id_of(self, environ: WSGIEnvironment) -> str:
+        """The id that a trusted proxy gave to the request, or a new one."""
+        given: str = environ.get("HTTP_X_REQUEST_ID", "")
+        return given if self.is_behind_proxy and KNOWN_ID.fullmatch(given) else uuid4().hex
 
 
-def end(response: Response) -> Response:
-    """Tell the client the id, and log the request; a probe only when it fails."""
-    response.headers["X-Request-ID"] = request.environ["request_id"]
-    method, path, status = request.method, request.path, response.status_code
+def report(environ: WSGIEnvironment, status: int, seconds: float) -> None:
+    """Log a request that was answered; a probe only when it fails."""
+    method, path = environ["REQUEST_METHOD"], get_path_info(environ)
     if path in PROBES and status < 400:
-        return response
-    duration = round((perf_counter() - request.environ["begun"]) * 1000, 1)
+        return
+    duration = round(seconds * 1000, 1)
     details = {"method": method, "path": path, "status": status, "duration_ms": duration}
-    details["remote_addr"] = request.remote_addr
+    details["remote_addr"] = environ.get("REMOTE_ADDR")
     requests.info("%s %s %d in %s ms", method, path, status, duration, extra=details)
-    return response

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from flask import Flask
+from flask import Flask, Request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 CONTENT_SECURITY_POLICY = (
@@ -33,6 +34,16 @@ HEADERS = [
 HTTPS_HEADERS = [*HEADERS, ("Strict-Transport-Security", "max-age=31536000; includeSubDomains")]
 
 
+class Sessions(SecureCookieSessionInterface):
+    """Flask's own, without the work of reading a cookie that is not there."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """The session of the cookie, or an empty one."""
+        if "HTTP_COOKIE" not in request.environ:
+            return self.session_class()
+        return super().open_session(app, request)
+
+
 class SecurityHeaders:
     """Add the security headers to every response that does not set its own."""
 
@@ -52,6 +63,7 @@ class SecurityHeaders:
 
 def init_app(app: Flask) -> None:
     """Guard every response, and believe as many proxies as there are in front."""
+    app.session_interface = Sessions()
     proxies = app.config["TRUSTED_PROXIES"]
     app.wsgi_app = SecurityHeaders(app.wsgi_app)  # type: ignore[method-assign]
     if proxies:
