@@ -29,7 +29,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from config.settings import MAX_CONTENT_LENGTH
 
-from {{ cookiecutter.project_slug }}.health import PROBES
+from {{ cookiecutter.project_slug }}.health import LIVENESS, PROBES
 
 REQUEST_TIMEOUT = 20  # seconds for a request to arrive
 ANSWER_TIMEOUT = 20  # seconds for a client to take its answer
@@ -70,6 +70,7 @@ class Incoming(Unreader):
         self.end = 0  # what is known already: where the request ends, or its next chunk begins
         self.chunked = self.hesitant = False
         self.deadline = monotonic() + REQUEST_TIMEOUT
+        self.answer_timeout = ANSWER_TIMEOUT
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         """Nothing more than the buffer holds."""
@@ -212,8 +213,8 @@ class BufferingWorker(ThreadWorker):
         self.patient = Semaphore(self.cfg.threads // 2)  # the other half is there for new clients
 
     def init_process(self) -> None:
-        """Start the threads for probes, and then all that gunicorn does."""
-        self.probes = {path.encode(): started(ThreadPoolExecutor(1), 1) for path in PROBES}
+        """Start the thread for readiness, and then all that gunicorn does."""
+        self.probes = started(ThreadPoolExecutor(1), 1)
         super().init_process()
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
@@ -258,14 +259,29 @@ class BufferingWorker(ThreadWorker):
             self.refuse(conn, refusal.status)
 
     def hand_over(self, conn: TConn) -> None:
-        """Give ``conn`` to a thread; each probe has one of its own, so that busy is not dead."""
+        """Give ``conn`` to a thread; probes do not wait for one, so that busy is not dead."""
         self.leave_poller(conn)
         arrived = incoming(conn)
         probe = PROBE.match(arrived.data)
-        pool, serve = (self.probes[probe[1]], self.handle) if probe else (self.tpool, self.converse)
+        path = probe[1].decode() if probe else None
         arrived.put_back()
-        done = pool.submit(serve, conn)
+        if path == LIVENESS:
+            done = self.answer_at_once(conn)
+        elif path:
+            done = self.probes.submit(self.handle, conn)
+        else:
+            done = self.tpool.submit(self.converse, conn)
         done.add_done_callback(partial(self.method_queue.defer, self.finish_request, conn))
+
+    def answer_at_once(self, conn: TConn) -> Future[bool]:
+        """Have the service answer in the poller's own thread, which must not wait for anything."""
+        incoming(conn).answer_timeout = 0
+        done: Future[bool] = Future()
+        try:
+            done.set_result(self.handle(conn))
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
     def wait(self, conn: TConn) -> None:
         """Leave ``conn`` to the poller until more arrives."""
@@ -364,7 +380,7 @@ class BufferingWorker(ThreadWorker):
             self.join_chunks(req, incoming(conn))
         if incoming(conn).too_large:
             req.force_close()
-        conn.sock.settimeout(ANSWER_TIMEOUT)
+        conn.sock.settimeout(incoming(conn).answer_timeout)
         outgoing: Any = SimpleNamespace(
             sock=Outgoing(conn.sock), client=conn.client, server=conn.server
         )
@@ -372,7 +388,7 @@ class BufferingWorker(ThreadWorker):
             keep = super().handle_request(req, outgoing)
             outgoing.sock.flush()
             return keep
-        except TimeoutError:
+        except (BlockingIOError, TimeoutError):
             self.log.info("%s does not take its answer", address(conn))
             return False
 

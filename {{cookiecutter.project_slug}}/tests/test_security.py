@@ -39,8 +39,9 @@ def test_https_is_made_to_stay(client: FlaskClient) -> None:
     assert response.headers["Strict-Transport-Security"].startswith("max-age=31536000")
 
 
-def test_unknown_host_is_refused(client: FlaskClient) -> None:
-    assert client.get("/livez", headers={"Host": "evil.example"}).status_code == 400
+@pytest.mark.parametrize("path", ["/", "/livez"])
+def test_unknown_host_is_refused(client: FlaskClient, path: str) -> None:
+    assert client.get(path, headers={"Host": "evil.example"}).status_code == 400
 
 
 FORGED = {

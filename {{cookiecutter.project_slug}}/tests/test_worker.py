@@ -36,12 +36,17 @@ def echo() -> Flask:
     app.add_url_rule("/file", view_func=lambda: flask.send_file(__file__), endpoint="file")
     app.add_url_rule("/nothing", view_func=lambda: ("", 204), endpoint="nothing")
     app.add_url_rule("/parts", view_func=lambda: iter([b"", b"one", b"two"]), endpoint="parts")
-    app.add_url_rule("/livez", view_func=lambda: "live", endpoint="livez")
+    for path in ("/livez", "/readyz"):
+        app.add_url_rule(path, view_func=alive, endpoint=path)
     return app
 
 
 def request_body() -> str:
     return f"<{flask.request.get_data(as_text=True)}>"
+
+
+def alive() -> str:
+    return "alive" * flask.request.args.get("times", 1, int)
 
 
 def slow() -> str:
@@ -273,13 +278,22 @@ def test_client_that_does_not_take_its_answer_gives_its_thread_back(
         assert status(server.ask(HELLO)) == 200
 
 
-def test_probe_is_answered_while_all_threads_are_busy(server: Server) -> None:
+@pytest.mark.parametrize("server", [1], indirect=True)
+@pytest.mark.parametrize("probe", [b"/livez", b"/readyz"])
+def test_probe_is_answered_while_all_threads_are_busy(server: Server, probe: bytes) -> None:
     with server.connect(HELLO.replace(b"/", b"/slow", 1)) as client:
-        answer = server.ask(HELLO.replace(b"/", b"/livez", 1))
+        answer = server.ask(HELLO.replace(b"/", probe, 1))
 
-        assert answer.endswith(b"live")
+        assert answer.endswith(b"alive")
         assert select.select([client], [], [], 0)[0] == []
         assert everything(client).endswith(b"slow")
+
+
+def test_probes_that_nobody_reads_hold_up_nobody(server: Server) -> None:
+    with server.connect(HELLO.replace(b"/", b"/livez?times=10_000_000", 1)):
+        begun = time.monotonic()
+        assert status(server.ask(HELLO)) == 200
+        assert time.monotonic() - begun < worker.LINGER
 
 
 def test_client_that_does_not_close_holds_up_nobody(server: Server) -> None:

@@ -20,7 +20,7 @@ from flask import Flask
 from werkzeug.exceptions import SecurityError
 from werkzeug.wsgi import get_host
 
-PROBES = frozenset({"/livez", "/readyz"})
+LIVENESS, READINESS = PROBES = ("/livez", "/readyz")
 TIMEOUT = 1.5  # seconds for all checks together
 PAUSE = 1  # seconds between two questions to a service that is away
 
@@ -104,28 +104,24 @@ class Probes:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         probe = self.probes.get(environ["PATH_INFO"])
-        if probe is None or not self.is_good(environ):
+        if probe is None or environ["REQUEST_METHOD"] != "GET":
             return self.app(environ, start_response)
+        try:
+            get_host(environ, self.hosts)
+        except SecurityError as refusal:
+            return refusal(environ, start_response)
         answer, status = probe()
         body = json.dumps(answer).encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
         start_response(f"{status.value} {status.phrase}", headers)
         return [body]
 
-    def is_good(self, environ: WSGIEnvironment) -> bool:
-        """Whether there is nothing to refuse, which Flask knows better how to do."""
-        try:
-            get_host(environ, self.hosts)
-        except SecurityError:
-            return False
-        return bool(environ["REQUEST_METHOD"] == "GET")
-
 
 def init_app(app: Flask) -> None:
     """Serve the two probes."""
     checks: list[Check] = []
     app.extensions["health"] = checks
-    probes: dict[str, Probe] = {"/livez": live, "/readyz": partial(ready, checks)}
+    probes: dict[str, Probe] = {LIVENESS: live, READINESS: partial(ready, checks)}
     for path, probe in probes.items():
         app.add_url_rule(path, path.strip("/"), probe)
     app.wsgi_app = Probes(app, probes)  # type: ignore[method-assign]
