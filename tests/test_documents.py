@@ -144,8 +144,8 @@ print("\\n" + text)
 
 
 def first_object(text):
-    """The first thing in ``text`` that is a JSON object over several lines."""
-    return json.JSONDecoder().raw_decode(text[text.index("{\n") :])[0]
+    """The first JSON object in ``text`` that begins a line."""
+    return json.JSONDecoder().raw_decode(text, text.index("\n{") + 1)[0]
 
 
 def test_command_in_the_options_generates_what_it_says(tmp_path):
@@ -260,6 +260,8 @@ def running(command, project, **environment):
             stdout=output,
             stderr=output,
             start_new_session=True,
+            # Ctrl-C is ignored where the tests themselves run in the background.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     try:
         yield program, log

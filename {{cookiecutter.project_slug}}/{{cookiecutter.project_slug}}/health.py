@@ -111,7 +111,7 @@ class Probes:
         except SecurityError as refusal:
             return refusal(environ, start_response)
         answer, status = probe()
-        body = json.dumps(answer).encode()
+        body = f"{json.dumps(answer)}\n".encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
         start_response(f"{status.value} {status.phrase}", headers)
         return [body]
