@@ -2,8 +2,8 @@
 
 A connection gets one of the threads when its request has arrived in full. Until then it waits in
 the poller, at the price of a little memory; gunicorn's own ``gthread`` gives it a thread from the
-first byte on. Plain HTTP/1 only: what ends TLS stands in front. ``MAX_CONTENT_LENGTH`` holds for
-every view, which may lower it for itself but not raise it.
+first byte on. Probes need none of these threads. Plain HTTP/1 only: what ends TLS stands in front.
+``MAX_CONTENT_LENGTH`` holds for every view, which may lower it for itself but not raise it.
 """
 
 import re
@@ -37,13 +37,15 @@ PATIENCE = 0.005  # seconds that an idle thread waits for another request of the
 LINGER = 2  # seconds for a client to read an answer that came before its request was complete
 LARGEST_HEAD = 65_536  # bytes; gunicorn allows less, and says so when it sees the head
 LARGEST_SIZE_LINE = 8_190  # bytes before a chunk
+MANY_CHUNKS = 10_000  # more only if they hold 256 bytes on average: each costs time to join
 MOST_HELD = 32 * 2**20 + MAX_CONTENT_LENGTH  # bytes of incomplete requests in one worker
 
 BROKEN = re.compile(rb"\A[^A-Za-z\r]|(?<!\r)\n")  # no HTTP/1, or a line that LF alone ends
-LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.I)
+LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*(\d+)[ \t]*\r\n", re.I)
 CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.I)
 CONTINUE = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.I)
-PROBE = re.compile(rb"GET (%s)[ ?]" % "|".join(PROBES).encode())
+HINTS = b"HTTP/1.1 103 "
+PROBE = re.compile(rb"(?:GET|HEAD) (%s)[ ?]" % "|".join(PROBES).encode())
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}(?=[; \t\r])")
 
 
@@ -53,6 +55,10 @@ class RefusedError(Exception):
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status)
         self.status = status
+
+
+class NotTakenError(OSError):
+    """A client does not take its answer."""
 
 
 class Incoming(Unreader):
@@ -67,6 +73,7 @@ class Incoming(Unreader):
         self.data = bytearray(self.take_buffered())
         self.head = 0  # bytes; 0 until its end has arrived
         self.size = 0  # bytes of the body, as far as the client has announced them
+        self.chunks = 0
         self.end = 0  # what is known already: where the request ends, or its next chunk begins
         self.chunked = self.hesitant = False
         self.deadline = monotonic() + REQUEST_TIMEOUT
@@ -106,7 +113,7 @@ class Incoming(Unreader):
         return self.too_large or (0 < self.head <= self.end <= len(self.data) and not self.chunked)
 
     def next_is_there(self, sock: socket) -> bool:
-        """Whether a whole request is there, or arrives within the time limit of ``sock``."""
+        """Whether a whole request is there, or is when ``sock`` has been read once more."""
         self.begin()
         try:
             return (bool(self.data) or self.take(sock)) and self.complete()
@@ -126,7 +133,7 @@ class Incoming(Unreader):
             length = LENGTH.search(self.data, 0, self.head)
             if length and self.chunked:
                 raise RefusedError(HTTPStatus.BAD_REQUEST)
-            self.size = int(length[1]) if length else 0
+            self.size = int(length[1][:18]) if length else 0  # with 18 digits it is too large
             self.end = self.head + self.size
         elif self.end > LARGEST_HEAD:
             raise RefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
@@ -142,7 +149,10 @@ class Incoming(Unreader):
             if not (size := int(announced[0], 16)):
                 return self.skip_trailers(line)
             self.size += size
+            self.chunks += 1
             self.end = line + 2 + size + 2
+        if self.chunks > MANY_CHUNKS + self.size // 256:
+            raise RefusedError(HTTPStatus.BAD_REQUEST)
         if len(self.data) - self.end > LARGEST_SIZE_LINE:
             raise RefusedError(HTTPStatus.BAD_REQUEST)
 
@@ -164,21 +174,33 @@ class Outgoing:
         self.head: bytes | None = None
 
     def sendall(self, data: bytes) -> None:
-        """Keep the head, which comes first and alone, and send all else."""
-        if self.head is None:
+        """Keep the head, which comes alone, and send all else; hints come before it."""
+        if self.head is None and not data.startswith(HINTS):
             self.head = data
         elif self.head and len(data) < LARGEST_HEAD:  # to join more would take longer than it saves
             head, self.head = self.head, b""
-            self.sock.sendall(head + data)
+            self.send(self.sock.sendall, head + data)
         else:
             self.flush()
-            self.sock.sendall(data)
+            self.send(self.sock.sendall, data)
 
     def flush(self) -> None:
         """Send the head of an answer that has no body."""
         if self.head:
             head, self.head = self.head, b""
-            self.sock.sendall(head)
+            self.send(self.sock.sendall, head)
+
+    def sendfile(self, *args: Any, **options: Any) -> Any:
+        """Send a file, after its head."""
+        self.flush()
+        return self.send(self.sock.sendfile, *args, **options)
+
+    def send(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Send with ``call``; when the client takes too long, tell it from what a service raises."""
+        try:
+            return call(*args, **options)
+        except (BlockingIOError, TimeoutError) as error:
+            raise NotTakenError from error
 
     def __getattr__(self, name: str) -> Any:
         self.flush()
@@ -210,7 +232,7 @@ class BufferingWorker(ThreadWorker):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.waiting: dict[TConn, float] = {}  # connections in the poller, and until when
-        self.patient = Semaphore(self.cfg.threads // 2)  # the other half is there for new clients
+        self.patient = Semaphore(self.cfg.threads // 2)  # at most half of the threads wait so
 
     def init_process(self) -> None:
         """Start the thread for readiness, and then all that gunicorn does."""
@@ -227,7 +249,7 @@ class BufferingWorker(ThreadWorker):
         With an open socket it would let clients connect, only to reset them in the end.
         """
         super().set_accept_enabled(enabled)
-        for listener in self.sockets if not self.alive else []:
+        for listener in [] if self.alive else [sock for sock in self.sockets if sock.fileno() >= 0]:
             while select([listener], [], [], 0)[0]:
                 self.accept(listener)
             listener.close()
@@ -246,7 +268,7 @@ class BufferingWorker(ThreadWorker):
         """Take what has arrived, and give the connection to a thread if the request is complete."""
         arrived = incoming(conn)
         try:
-            is_open = arrived.take(conn.sock)
+            is_open = arrived.complete() or arrived.take(conn.sock)
             if arrived.complete():
                 self.hand_over(conn)
             elif is_open:
@@ -265,7 +287,7 @@ class BufferingWorker(ThreadWorker):
         probe = PROBE.match(arrived.data)
         path = probe[1].decode() if probe else None
         arrived.put_back()
-        if path == LIVENESS:
+        if path == LIVENESS and arrived.end == arrived.head:
             done = self.answer_at_once(conn)
         elif path:
             done = self.probes.submit(self.handle, conn)
@@ -274,7 +296,10 @@ class BufferingWorker(ThreadWorker):
         done.add_done_callback(partial(self.method_queue.defer, self.finish_request, conn))
 
     def answer_at_once(self, conn: TConn) -> Future[bool]:
-        """Have the service answer in the poller's own thread, which must not wait for anything."""
+        """Have the service answer in the poller's own thread.
+
+        All clients wait for what ``/livez`` does: nothing around the application may take long.
+        """
         incoming(conn).answer_timeout = 0
         done: Future[bool] = Future()
         try:
@@ -362,7 +387,7 @@ class BufferingWorker(ThreadWorker):
         return keep
 
     def goes_on(self, conn: TConn) -> bool:
-        """Whether another request arrives soon, as long as no other client needs this thread."""
+        """Whether another request arrives soon; not if another client waits for a thread already."""
         if not self.alive or not self.tpool._work_queue.empty():
             return False
         if not self.patient.acquire(blocking=False):
@@ -374,7 +399,7 @@ class BufferingWorker(ThreadWorker):
             self.patient.release()
 
     def handle_request(self, req: Any, conn: TConn) -> bool:
-        """Have the service answer, in a thread."""
+        """Have the service answer."""
         req._expected_100_continue = False  # ``wait`` has seen to it
         if isinstance(req.body.reader, ChunkedReader):
             self.join_chunks(req, incoming(conn))
@@ -387,8 +412,10 @@ class BufferingWorker(ThreadWorker):
         try:
             keep = super().handle_request(req, outgoing)
             outgoing.sock.flush()
+            if keep:
+                req.body.read()  # what follows it is the next request
             return keep
-        except (BlockingIOError, TimeoutError):
+        except NotTakenError:
             self.log.info("%s does not take its answer", address(conn))
             return False
 

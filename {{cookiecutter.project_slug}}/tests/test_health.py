@@ -70,7 +70,8 @@ def test_probe_passes_no_hook_of_the_service(app: Flask, client: FlaskClient) ->
     app.before_request(lambda: ("log in first", 401))
 
     assert client.get("/").status_code == 401
-    assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
+    for path in health.PROBES:
+        assert client.get(path).status_code == client.head(path).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 
 import pytest
-from flask import Flask
+from flask import Flask, stream_with_context
+from flask.testing import FlaskClient
 
 from {{ cookiecutter.project_slug }} import health, logs
 
@@ -67,6 +68,31 @@ def test_line_names_its_request(output: Callable[[], str], make_app: Callable[..
     lines = [json.loads(line) for line in output().splitlines()]
     assert [line["logger"].rpartition(".")[2] for line in lines] == ["shop", "requests"]
     assert {line["request_id"] for line in lines} == {response.headers["X-Request-ID"]}
+
+
+def test_line_names_its_request_while_the_answer_is_streamed(
+    output: Callable[[], str], make_app: Callable[..., Flask]
+) -> None:
+    app = make_app()
+    logs.configure("INFO", "json")
+
+    def sold() -> Iterator[str]:
+        logging.getLogger("shop").info("sold")
+        yield "sold"
+
+    app.add_url_rule("/sell", view_func=lambda: app.response_class(stream_with_context(sold())))
+
+    response = app.test_client().get("/sell")
+
+    ids = {json.loads(line)["request_id"] for line in output().splitlines()}
+    assert ids == {response.headers["X-Request-ID"]}
+
+
+def test_view_cannot_give_another_id(app: Flask, client: FlaskClient) -> None:
+    app.add_url_rule("/own", view_func=lambda: ("", {"x-request-id": "mine-mine"}))
+
+    assert len(client.get("/own").headers.getlist("X-Request-ID")) == 1
+    assert client.get("/own").headers["X-Request-ID"] != "mine-mine"
 
 
 def test_request_is_logged_when_it_is_answered(

@@ -33,6 +33,8 @@ def echo() -> Flask:
     app.add_url_rule("/ignore", view_func=lambda: "ignored", methods=["POST"], endpoint="ignore")
     app.add_url_rule("/long", view_func=lambda: bytes(50_000_000), endpoint="long")
     app.add_url_rule("/slow", view_func=slow)
+    app.add_url_rule("/hint", view_func=hint)
+    app.add_url_rule("/late", view_func=late)
     app.add_url_rule("/file", view_func=lambda: flask.send_file(__file__), endpoint="file")
     app.add_url_rule("/nothing", view_func=lambda: ("", 204), endpoint="nothing")
     app.add_url_rule("/parts", view_func=lambda: iter([b"", b"one", b"two"]), endpoint="parts")
@@ -52,6 +54,15 @@ def alive() -> str:
 def slow() -> str:
     time.sleep(0.5)
     return "slow"
+
+
+def hint() -> str:
+    flask.request.environ["wsgi.early_hints"]([("Link", "</style.css>; rel=preload")])
+    return slow()
+
+
+def late() -> str:
+    raise TimeoutError("the database did not answer")
 
 
 class Server:
@@ -130,8 +141,9 @@ def test_slow_clients_hold_no_thread(server: Server, beginning: bytes) -> None:
         (CHUNKED + b"3\r\nhel\r\n2;name=value\r\nlo\r\n0\r\n\r\n", b"<hello>"),
         (CHUNKED + b"5\r\nhello\r\n0\r\nX-Trailer: 1\r\n\r\n", b"<hello>"),
         (b"\r\n" + HEAD + b"Content-Length: 0\r\n\r\n", b"<>"),
+        (HEAD + b"Content-Length: " + b"0" * 30 + b"5\r\n\r\nhello", b"<hello>"),
     ],
-    ids=["length", "chunks", "trailer", "empty"],
+    ids=["length", "chunks", "trailer", "empty", "long length"],
 )
 def test_request_that_drips_in_is_answered(server: Server, message: bytes, body: bytes) -> None:
     with server.connect() as client:
@@ -162,7 +174,8 @@ def test_requests_that_come_together_are_answered_in_turn(server: Server) -> Non
 
 
 def test_body_that_nobody_reads_does_not_become_a_request(server: Server) -> None:
-    ignored = HEAD.replace(b"/", b"/ignore", 1) + b"Content-Length: %d\r\n\r\n" % len(HELLO) + HELLO
+    body = HELLO * 2_000
+    ignored = HEAD.replace(b"/", b"/ignore", 1) + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
     answer = server.ask(ignored + HELLO)
 
@@ -190,6 +203,32 @@ def test_answer_has_its_head_and_then_its_body(server: Server, path: bytes, body
 def test_small_answer_comes_in_one_packet(server: Server) -> None:
     with server.connect(HELLO) as client:
         assert client.recv(65_536).endswith(b"<>")
+
+
+def test_requests_that_wait_their_turn_are_not_read_ahead(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, taken = worker.Incoming.take, []
+
+    def count(arrived: worker.Incoming, sock: socket.socket) -> bool:
+        taken.append(sock)
+        return take(arrived, sock)
+
+    monkeypatch.setattr(worker.Incoming, "take", count)
+
+    server.ask(HELLO.replace(b"Connection: close\r\n", b"") * 20 + HELLO)
+
+    assert len(taken) < 20
+
+
+def test_hints_come_before_the_answer(server: Server) -> None:
+    with server.connect(HELLO.replace(b"/", b"/hint", 1)) as client:
+        assert b"103 Early Hints" in up_to(client, b"\r\n\r\n")
+        assert everything(client).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_service_that_has_no_time_left_is_no_slow_client(server: Server) -> None:
+    assert status(server.ask(HELLO.replace(b"/", b"/late", 1))) == 500
 
 
 def test_client_that_asks_is_told_to_go_on(server: Server) -> None:
@@ -222,10 +261,13 @@ def test_client_that_asks_with_too_much_is_not_told_to_go_on(server: Server) -> 
         (CHUNKED + b"%x\r\n" % (LIMIT + 1), 413),
         (HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
         (HEAD + b"Content-Length: x\r\n\r\n", 400),
+        (HEAD + b"Content-Length: " + b"9" * 5_000 + b"\r\n\r\n", 400),
+        (CHUNKED + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n", 400),
     ],
     ids=[
         "TLS", "LF", "endless head", "long field", "no size", "endless size", "no line break",
         "endless trailer", "large body", "large chunk", "two lengths", "length of letters",
+        "endless length", "too many chunks",
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_refused_once(server: Server, message: bytes, expected: int) -> None:

@@ -104,7 +104,7 @@ class Probes:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         probe = self.probes.get(environ["PATH_INFO"])
-        if probe is None or environ["REQUEST_METHOD"] != "GET":
+        if probe is None or environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
             return self.app(environ, start_response)
         try:
             get_host(environ, self.hosts)
@@ -114,7 +114,7 @@ class Probes:
         body = f"{json.dumps(answer)}\n".encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
         start_response(f"{status.value} {status.phrase}", headers)
-        return [body]
+        return [body] if environ["REQUEST_METHOD"] == "GET" else []
 
 
 def init_app(app: Flask) -> None:

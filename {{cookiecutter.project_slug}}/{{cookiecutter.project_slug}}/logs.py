@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from flask import Flask
+from flask import Flask, has_request_context, request
 from pythonjsonlogger.json import JsonFormatter
 from werkzeug.wsgi import get_path_info
 
@@ -40,7 +40,9 @@ class RequestId(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Never drop a record."""
-        if request_id := current_id.get():
+        if has_request_context():  # also in other threads, and while an answer is streamed
+            record.request_id = request.environ.get("request_id")
+        elif request_id := current_id.get():
             record.request_id = request_id
         return True
 
@@ -93,9 +95,10 @@ class RequestLog:
         request_id = environ["request_id"] = self.id_of(environ)
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            headers.append(("X-Request-ID", request_id))
+            kept = [header for header in headers if header[0].lower() != "x-request-id"]
+            write = start_response(status, [*kept, ("X-Request-ID", request_id)], *exc_info)
             report(environ, int(status[:3]), perf_counter() - begun)
-            return start_response(status, headers, *exc_info)
+            return write
 
         before = current_id.set(request_id)
         try:
