@@ -1,4 +1,4 @@
-from threading import Event
+from threading import Event, Thread, current_thread
 from time import monotonic
 
 import pytest
@@ -35,10 +35,19 @@ def test_readyz_names_what_it_asked(client: FlaskClient) -> None:
     assert response.json == {"status": "ok", "checks": {"good": "ok"}}
 
 
+def test_check_that_gives_up_by_itself_needs_no_thread(app: Flask, client: FlaskClient) -> None:
+    threads: list[Thread] = []
+    health.add_check(app, "brief", lambda: threads.append(current_thread()), gives_up=True)
+
+    assert client.get("/readyz").json == {"status": "ok", "checks": {"good": "ok", "brief": "ok"}}
+    assert threads == [current_thread()]
+
+
+@pytest.mark.parametrize("gives_up", [False, True])
 def test_readyz_says_what_fails_and_only_the_log_why(
-    app: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture
+    app: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture, gives_up: bool
 ) -> None:
-    health.add_check(app, "bad", fail)
+    health.add_check(app, "bad", fail, gives_up=gives_up)
 
     response = client.get("/readyz")
 

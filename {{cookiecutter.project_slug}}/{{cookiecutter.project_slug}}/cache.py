@@ -98,7 +98,7 @@ class Cache:
 def init_app(app: Flask, *blueprints: Blueprint) -> None:
     """Keep the answers to the GET requests of ``blueprints``, which must be the same for all."""
     server = connect(app.config["REDIS_URL"])
-    check = health.add_check(app, "redis", server.ping)
+    check = health.add_check(app, "redis", server.ping, gives_up=True)
     # Tests must not see each other's answers, nor those of the service.
     prefix = f"{app.name}:{uuid4().hex}" if app.testing else app.name
     for blueprint in blueprints:

@@ -31,11 +31,15 @@ Probe = Callable[[], Answer]
 
 
 class Check:
-    """Something to ask, in a thread of its own: one that hangs holds nobody else up."""
+    """Something to ask, in a thread of its own: one that hangs holds nobody else up.
 
-    def __init__(self, name: str, ask: Callable[[], Any]) -> None:
+    One that gives up by itself, well within the time for all, needs no thread.
+    """
+
+    def __init__(self, name: str, ask: Callable[[], Any], gives_up: bool) -> None:
         self.name = name
         self.ask = ask
+        self.gives_up = gives_up
         self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"check-{name}")
         self.running: Future[Any] | None = None
         self.lock = Lock()
@@ -45,6 +49,8 @@ class Check:
         """Ask, or join those who are waiting for the answer already."""
         if self.away:
             return refused(f"{self.name} did not answer just now")
+        if self.gives_up:
+            return asked(self.ask)
         if self.running is None or self.running.done():
             self.running = self.executor.submit(self.ask)
         return self.running
@@ -87,6 +93,16 @@ class Check:
         return True
 
 
+def asked(ask: Callable[[], Any]) -> Future[Any]:
+    """The answer of ``ask``, without a thread."""
+    answer: Future[Any] = Future()
+    try:
+        answer.set_result(ask())
+    except Exception as error:
+        answer.set_exception(error)
+    return answer
+
+
 def refused(reason: str) -> Future[Any]:
     """An answer that is there at once, and is no."""
     answer: Future[Any] = Future()
@@ -127,9 +143,9 @@ def init_app(app: Flask) -> None:
     app.wsgi_app = Probes(app, probes)  # type: ignore[method-assign]
 
 
-def add_check(app: Flask, name: str, ask: Callable[[], Any]) -> Check:
+def add_check(app: Flask, name: str, ask: Callable[[], Any], *, gives_up: bool = False) -> Check:
     """Make ``/readyz`` call ``ask``, which raises an exception when the work cannot be done."""
-    check = Check(name, ask)
+    check = Check(name, ask, gives_up)
     app.extensions["health"].append(check)
     return check
 
