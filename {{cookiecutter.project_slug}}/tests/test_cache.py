@@ -1,5 +1,7 @@
 import os
 import runpy
+import threading
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from unittest.mock import patch
@@ -78,10 +80,15 @@ class Hanging(cache.InProcess):
 
 
 @pytest.fixture
-def hanging(monkeypatch: pytest.MonkeyPatch) -> Hanging:
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
     server = Hanging()
     monkeypatch.setattr(cache, "connect", lambda url: server)
-    return server
+    monkeypatch.setattr(health, "PAUSE", 0.01)
+    yield server
+    server.hangs = False
+    for thread in threading.enumerate():  # no other test shall see its lines
+        if thread.name == "watch-redis":
+            thread.join(5)
 
 
 def test_answer_is_kept_with_its_headers(client: FlaskClient) -> None:
@@ -139,10 +146,7 @@ def test_server_that_hangs_costs_one_wait_and_no_error(
     assert hanging.calls == 1
 
 
-def test_write_that_the_server_missed_still_counts(
-    hanging: Hanging, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(health, "PAUSE", 0.01)
+def test_write_that_the_server_missed_still_counts(hanging: Hanging, client: FlaskClient) -> None:
     before = client.get("/counter").text
     hanging.hangs = True
     written = client.post("/counter/201").status_code
