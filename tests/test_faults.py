@@ -272,9 +272,10 @@ def test_workers_are_replaced_without_a_failed_request(lab):
 
     with Load(lab.port, everything()) as load:
         for _ in range(6):
-            replaced.update(workers(lab))
-            lab.inside("web", "sh", "-c", f"kill -TERM {workers(lab)[1]}")
-            time.sleep(1)
+            both = workers(lab)
+            replaced.update(both)
+            lab.inside("web", "sh", "-c", f"kill -TERM {both[1]}")
+            wait_for(lambda both=both: len(set(workers(lab)) - {both[1]}) == len(both), 20)
         replaced.update(workers(lab))
         lab.inside("web", "sh", "-c", "kill -HUP $(cat /proc/1/task/1/children)")
         time.sleep(4)

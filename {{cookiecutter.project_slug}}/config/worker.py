@@ -29,7 +29,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from config.settings import MAX_CONTENT_LENGTH
 
-from {{ cookiecutter.project_slug }}.health import LIVENESS, PROBES
+from {{ cookiecutter.project_slug }}.health import LIVENESS, PROBES, asked
 
 REQUEST_TIMEOUT = 20  # seconds for a request to arrive
 ANSWER_TIMEOUT = 20  # seconds for a client to take its answer
@@ -249,8 +249,8 @@ class BufferingWorker(ThreadWorker):
         With an open socket it would let clients connect, only to reset them in the end.
         """
         super().set_accept_enabled(enabled)
-        for listener in [] if self.alive else [sock for sock in self.sockets if sock.fileno() >= 0]:
-            while select([listener], [], [], 0)[0]:
+        for listener in self.sockets if not self.alive else []:
+            while listener.fileno() >= 0 and select([listener], [], [], 0)[0]:
                 self.accept(listener)
             listener.close()
 
@@ -301,12 +301,7 @@ class BufferingWorker(ThreadWorker):
         All clients wait for what ``/livez`` does: nothing around the application may take long.
         """
         incoming(conn).answer_timeout = 0
-        done: Future[bool] = Future()
-        try:
-            done.set_result(self.handle(conn))
-        except Exception as error:
-            done.set_exception(error)
-        return done
+        return asked(partial(self.handle, conn))
 
     def wait(self, conn: TConn) -> None:
         """Leave ``conn`` to the poller until more arrives."""

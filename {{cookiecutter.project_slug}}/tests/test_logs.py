@@ -126,6 +126,22 @@ def test_probe_is_logged_only_when_it_fails(
     assert len([record for record in caplog.records if record.name.endswith("requests")]) == logged
 
 
+def test_line_names_its_probe(output: Callable[[], str], make_app: Callable[..., Flask]) -> None:
+    app = make_app()
+    app.extensions["health"].clear()
+    health.add_check(app, "bad", lambda: 1 / 0)
+    logs.configure("INFO", "json")
+
+    response = app.test_client().get("/readyz")
+
+    lines = [json.loads(line) for line in output().splitlines()]
+    assert [line["message"].partition(" in ")[0] for line in lines] == [
+        "bad is not ready: division by zero",
+        "GET /readyz 503",
+    ]
+    assert {line["request_id"] for line in lines} == {response.headers["X-Request-ID"]}
+
+
 def test_application_logs_as_its_settings_say(
     output: Callable[[], str], make_app: Callable[..., Flask]
 ) -> None:

@@ -61,7 +61,8 @@ def hint() -> str:
     return slow()
 
 
-def late() -> str:
+def late() -> Iterator[str]:
+    yield "beginning"
     raise TimeoutError("nobody answered")
 
 
@@ -227,8 +228,13 @@ def test_hints_come_before_the_answer(server: Server) -> None:
         assert everything(client).startswith(b"HTTP/1.1 200 OK")
 
 
-def test_service_that_has_no_time_left_is_no_slow_client(server: Server) -> None:
-    assert status(server.ask(HELLO.replace(b"/", b"/late", 1))) == 500
+def test_service_that_has_no_time_left_is_no_slow_client(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.ask(HELLO.replace(b"/", b"/late", 1))
+
+    assert "TimeoutError: nobody answered" in caplog.text
+    assert "does not take its answer" not in caplog.text
 
 
 def test_client_that_asks_is_told_to_go_on(server: Server) -> None:
@@ -383,6 +389,15 @@ def test_clients_that_pause_do_not_keep_all_threads(
             up_to(client, b"<>")
 
         assert time.monotonic() - begun < worker.PATIENCE
+
+
+def test_worker_that_has_stopped_may_be_told_again(server: Server) -> None:
+    server.ask(HELLO)
+    server.stop()
+
+    server.worker.set_accept_enabled(False)
+
+    assert all(listener.fileno() < 0 for listener in server.worker.sockets)
 
 
 def test_worker_that_stops_ends_what_it_has_begun(server: Server) -> None:

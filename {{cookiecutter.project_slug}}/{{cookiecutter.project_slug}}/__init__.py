@@ -22,7 +22,7 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     app.config.from_object("config.settings")
     app.config.from_mapping(settings)
 
-    # Each wraps those before it: a request passes security first, and probes get no further than health.
+    # Each wraps those before it: a request passes security first, and a probe ends in health.
     health.init_app(app)
     logs.init_app(app)
     security.init_app(app)

@@ -20,7 +20,9 @@ from flask import Flask
 from werkzeug.exceptions import SecurityError
 from werkzeug.wsgi import get_host
 
-LIVENESS, READINESS = PROBES = ("/livez", "/readyz")
+LIVENESS = "/livez"
+READINESS = "/readyz"
+PROBES = (LIVENESS, READINESS)
 TIMEOUT = 1.5  # seconds for all checks together
 PAUSE = 1  # seconds between two questions to a service that is away
 
@@ -94,7 +96,7 @@ class Check:
 
 
 def asked(ask: Callable[[], Any]) -> Future[Any]:
-    """The answer of ``ask``, without a thread."""
+    """The answer of ``ask``, without a thread of its own."""
     answer: Future[Any] = Future()
     try:
         answer.set_result(ask())
