@@ -48,6 +48,7 @@ def request_body() -> str:
 
 
 def alive() -> str:
+    time.sleep(flask.request.args.get("after", 0.0, float))
     return "alive" * flask.request.args.get("times", 1, int)
 
 
@@ -335,6 +336,14 @@ def test_probe_is_answered_while_all_threads_are_busy(server: Server, probe: byt
         assert answer.endswith(b"alive")
         assert select.select([client], [], [], 0)[0] == []
         assert everything(client).endswith(b"slow")
+
+
+def test_liveness_does_not_wait_for_readiness(server: Server) -> None:
+    with server.connect(HELLO.replace(b"/", b"/readyz?after=0.5", 1)) as client:
+        assert server.ask(HELLO.replace(b"/", b"/livez", 1)).endswith(b"alive")
+
+        assert select.select([client], [], [], 0)[0] == []
+        assert everything(client).endswith(b"alive")
 
 
 def test_probes_that_nobody_reads_hold_up_nobody(server: Server) -> None:
