@@ -286,6 +286,26 @@ def test_workers_are_replaced_without_a_failed_request(lab):
     assert set(load.statuses) <= {200, 201}
 
 
+def test_container_that_hangs_does_not_hold_up_the_other(lab):
+    lab.compose("up", "--detach", "--wait", "--no-deps", "--scale=web=2", "web")
+    hung = max(lab.compose("ps", "--format={{.Name}}", "web").stdout.split())
+
+    with Load(lab.port, {"page": everything()["page"]}, threads=8) as load:
+        time.sleep(1)
+        begun = time.monotonic()
+        run("docker", "pause", hung, cwd=lab.project)
+        time.sleep(4)
+        run("docker", "unpause", hung, cwd=lab.project)
+
+    lab.compose("up", "--detach", "--wait", "--no-deps", "--scale=web=1", "web")
+    seconds = [took for _, took, _ in load.answers["page"].between(begun, begun + 4).seen]
+    held = sum(took > 1 for took in seconds)
+    report(f"one of two containers hangs: held {held} of {len(seconds)} requests; {load}")
+    assert held < 8
+    assert len(seconds) >= 100
+    assert set(load.statuses) == {200}
+
+
 def test_new_version_replaces_the_old_one_without_a_failed_request(lab):
     lab.compose("up", "--detach", "--wait", "--no-deps", "--scale=web=2", "web")
     old = set(lab.compose("ps", "--quiet", "web").stdout.split())
