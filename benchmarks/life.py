@@ -50,7 +50,8 @@ def serve(target: Target, requests: int) -> None:
     """Have the service answer at least so many requests: pages, lists and probes."""
     while requests > 0:
         for path in ("/", "/notes", "/livez"):
-            requests -= int(target.wrk(path, 8, 5)[0] * 5)
+            # so many connections that no worker is left out
+            requests -= int(target.wrk(path, 64, 5)[0] * 5)
 
 
 def replicas(project: Path, entrance: Target, number: int) -> Callable[[], float]:
