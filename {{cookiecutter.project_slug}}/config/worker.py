@@ -249,7 +249,9 @@ class BufferingWorker(ThreadWorker):
         With an open socket it would let clients connect, only to reset them in the end.
         """
         super().set_accept_enabled(enabled)
-        for listener in self.sockets if not self.alive else []:
+        if self.alive:
+            return
+        for listener in self.sockets:
             while listener.fileno() >= 0 and select([listener], [], [], 0)[0]:
                 self.accept(listener)
             listener.close()

@@ -85,9 +85,9 @@ def test_line_names_its_request_while_the_answer_is_streamed(
     response = app.test_client().get("/sell", buffered=True)
 
     lines = [json.loads(line) for line in output().splitlines()]
-    assert response.headers["X-Request-ID"] in {
-        line.get("request_id") for line in lines if line["message"] == "sold"
-    }
+    assert [line.get("request_id") for line in lines if line["message"] == "sold"] == [
+        response.headers["X-Request-ID"]
+    ]
 
 
 def test_view_cannot_give_another_id(app: Flask, client: FlaskClient) -> None:

@@ -33,10 +33,7 @@ Probe = Callable[[], Answer]
 
 
 class Check:
-    """Something to ask, in a thread of its own: one that hangs holds nobody else up.
-
-    One that gives up by itself, well within the time for all, needs no thread.
-    """
+    """Something to ask, in a thread of its own: one that hangs holds nobody else up."""
 
     def __init__(self, name: str, ask: Callable[[], Any], gives_up: bool) -> None:
         self.name = name
@@ -146,7 +143,10 @@ def init_app(app: Flask) -> None:
 
 
 def add_check(app: Flask, name: str, ask: Callable[[], Any], *, gives_up: bool = False) -> Check:
-    """Make ``/readyz`` call ``ask``, which raises an exception when the work cannot be done."""
+    """Make ``/readyz`` call ``ask``, which raises an exception when the work cannot be done.
+
+    An ``ask`` that ``gives_up`` by itself, well within ``TIMEOUT``, is spared a thread.
+    """
     check = Check(name, ask, gives_up)
     app.extensions["health"].append(check)
     return check
