@@ -65,8 +65,9 @@ class Stack:
         return [line for line in text.splitlines() if line.strip()]
 
 
-def free_containers(project):
-    run("docker", "compose", "down", "--volumes", "--remove-orphans", "--timeout=2", cwd=project)
+def free_containers(project, **environment):
+    down = "docker compose down --volumes --remove-orphans --timeout=2".split()
+    run(*down, cwd=project, **environment)
 
 
 def wait_for(look, seconds):

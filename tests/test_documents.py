@@ -399,6 +399,27 @@ def test_dump_of_another_project_gets_the_owner_that_it_needs(production):
 
 @pytest.mark.docker
 @pytest.mark.xdist_group("docker")
+def test_changed_passwords_count_after_the_next_deployment(production):
+    dotenv = production / ".env"
+    old = dotenv.read_text()
+    new = old.replace("REDIS_PASSWORD=", "REDIS_PASSWORD=new")
+    dotenv.write_text(re.sub(r"(?m)^((?:DATA|POST)\w+)=.+$", r"""\1='n"w $ \\ \1'""", new))
+    enter = (
+        "docker compose exec -T -e PGPASSWORD postgres psql --host=127.0.0.1 deployed -c".split()
+    )
+
+    run("make", "deploy", cwd=production)
+
+    wait_for(lambda: urlopen("http://127.0.0.1:8192/readyz", timeout=5).status == 200, 20)
+    for role, name in (("deployed", "DATABASE_PASSWORD"), ("postgres", "POSTGRES_PASSWORD")):
+        [password] = re.findall(f"(?m)^{name}=(.+)$", old)
+        command = [*enter, "SELECT 1", f"--username={role}"]
+        done = run(*command, cwd=production, check=False, PGPASSWORD=password)
+        assert f'password authentication failed for user "{role}"' in done.stdout
+
+
+@pytest.mark.docker
+@pytest.mark.xdist_group("docker")
 def test_commands_in_the_sentences_of_the_readme_work(production):
     text = (production / "README.md").read_text()
     as_it_is_typed = {
@@ -424,11 +445,12 @@ def test_demo_starts_a_service(engine, tmp_path):
     shutil.copytree(TEMPLATE, clone, ignore=ignored)
     (clone / ".venv").symlink_to(Path(sys.executable).parents[1])
 
+    apart = {"COMPOSE_PROJECT_NAME": "demo", "HTTP_PORT": "8191"}  # from a demo of the user's own
     try:
-        done = run("make", "demo", cwd=clone, HTTP_PORT="8191")
+        done = run("make", "demo", cwd=clone, **apart)
         page = urlopen("http://127.0.0.1:8191").read().decode()
     finally:
-        free_containers(clone / "build/my_service")
+        free_containers(clone / "build/my_service", **apart)
 
     assert "\nUp: http://127.0.0.1:8191\n" in done.stdout
     assert "<h1>My Service</h1>" in page

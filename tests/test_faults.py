@@ -374,6 +374,7 @@ def test_version_that_does_not_start_leaves_the_old_one_in_place(lab):
     printed = deploy_under_load(lab, break_server)
 
     assert re.search(r"container lab-web-\d+ (is unhealthy|exited)", printed), printed
+    assert "No module named 'no_such_module'" in printed
     assert lab.compose("ps", "--all", "--quiet", "web").stdout == containers
 
 

@@ -66,6 +66,7 @@ OWNED = {
         "my_service/database/migrations/script.py.mako",
         "my_service/database/migrations/versions/0001_create_notes.py",
         "postgres/init.sql",
+        "postgres/passwords.sql",
         "tests/database/conftest.py",
         "tests/database/test_migrations.py",
         "tests/database/test_connections.py",

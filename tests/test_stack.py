@@ -293,6 +293,21 @@ def test_migration_that_fails_keeps_the_service_from_starting(full):
     assert "Traceback" not in logs
 
 
+@pytest.mark.parametrize("options", [FULL, BARE], ids=name_of)
+def test_start_that_fails_says_why(engine, cookies_session, options):
+    project = generate(cookies_session, options, "wrong_" + name_of(options).replace("-", "_"))
+    dotenv = project / ".env"
+    dotenv.write_text(dotenv.read_text().replace("localhost,", "http://localhost,"))
+
+    started = [run("make", way, cwd=project, check=False) for way in ("up", "deploy")]
+    free_containers(project)
+
+    for done in started:
+        assert done.returncode != 0
+        assert "TRUSTED_HOSTS: Must be like example.com" in done.stdout
+        assert "Traceback" not in done.stdout
+
+
 @pytest.fixture(scope="module", params=[FULL, BARE], ids=name_of)
 def dev(request, engine, cookies_session):
     """The development shape, watching its files."""

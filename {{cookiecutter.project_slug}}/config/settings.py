@@ -4,6 +4,7 @@ A bad configuration ends the process here, with a list of everything that is wro
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,6 +13,7 @@ from typing import Any
 
 from environs import EnvValidationError, FileAwareEnv, ValidationError, validate
 
+HOST = re.compile(r"\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 env = FileAwareEnv(eager=False, strip_whitespace=True)
 unreadable: dict[str, list[str]] = {}
 
@@ -37,9 +39,9 @@ def strong(key: str) -> None:
 
 
 def hosts(names: list[str]) -> None:
-    """Refuse a list that would refuse every request."""
-    if not names or not all(names):
-        raise ValidationError("Must be names of hosts, separated by commas.")
+    """Refuse what no request can be for."""
+    if not names or not all(HOST.fullmatch(name) for name in names):
+        raise ValidationError("Must be like example.com,.example.org: lower case, no ports.")
 
 
 def only_in_development(switch: bool) -> None:

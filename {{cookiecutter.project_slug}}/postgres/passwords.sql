@@ -1,0 +1,8 @@
+-- Runs at every start: the passwords that count are those of the environment, however old the volume is.
+\set ON_ERROR_STOP on
+\getenv superuser POSTGRES_PASSWORD
+\getenv service DATABASE_PASSWORD
+-- A statement that fails would be logged, with its password.
+SET log_min_error_statement = panic;
+ALTER ROLE postgres PASSWORD :'superuser';
+ALTER ROLE {{ cookiecutter.project_slug }} PASSWORD :'service';
