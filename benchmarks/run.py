@@ -37,7 +37,9 @@ def stack(folder: Path) -> Iterator[Path]:
     )
     project = folder / "bench"
     with (project / ".env").open("a") as settings:
-        settings.write("HTTP_PORT=8190\nRATE_LIMIT=1000000r/s\nRATE_BURST=100000\n")
+        settings.write(
+            "COMPOSE_PROJECT_NAME=trial-bench\nHTTP_PORT=8190\nRATE_LIMIT=1000000r/s\nRATE_BURST=100000\n"
+        )
     compose = ["docker", "compose", "-f", "compose.yaml"]
     run(*compose, "down", "--volumes", "--timeout=2", cwd=project)
     try:
@@ -73,7 +75,7 @@ def bare() -> Iterator[Target]:
     return container(
         "bench-bare", "--env=APP_ENV=development", "--env=SECRET_KEY=not-used-for-anything",
         f"--volume={HERE}/bare/bare.py:/app/bare.py:ro", "--workdir=/app",
-        "bench-web", "gunicorn", "--worker-class=gthread", "--workers=2", "--threads=8", "--preload",
+        "trial-bench-web", "gunicorn", "--worker-class=gthread", "--workers=2", "--threads=8", "--preload",
         "--bind=0.0.0.0:8000", "--keep-alive=75", "--access-logfile=-",
         "--worker-tmp-dir=/dev/shm", "bare:app",
     )  # fmt: skip
@@ -84,7 +86,7 @@ def of_the_field(project: Path) -> Iterator[Target]:
     secrets = dotenv_values(project / ".env")
     database, redis = secrets["DATABASE_PASSWORD"], secrets["REDIS_PASSWORD"]
     return container(
-        "bench-of-the-field", "--network=bench_data",
+        "bench-of-the-field", "--network=trial-bench_data",
         f"--env=DATABASE_URL=postgresql+psycopg://bench:{database}@postgres:5432/bench",
         f"--env=REDIS_URL=redis://:{redis}@redis:6379/0", "bench-field",
     )  # fmt: skip
@@ -137,7 +139,7 @@ def sizes(ours: Target, field: Target, project: Path) -> list[Comparison]:
             "memory of all processes", ours.memory, field.memory, 0.35, practice, "MB", at_most=True
         ),
         Comparison(
-            "added to the base image", lambda: image_size("bench-web") - base,
+            "added to the base image", lambda: image_size("trial-bench-web") - base,
             lambda: image_size("bench-field") - base, 0.4, practice, "MB", at_most=True,
         ),
         Comparison(
@@ -202,7 +204,7 @@ def main() -> None:
     run("docker", "build", "--tag=bench-load", "load")
     run("docker", "build", "--tag=bench-field", "field")
     with tempfile.TemporaryDirectory() as folder, stack(Path(folder)) as project:
-        ours, nginx = Target("bench-web-1"), Target("bench-nginx-1", 8080)
+        ours, nginx = Target("trial-bench-web-1"), Target("trial-bench-nginx-1", 8080)
         with bare() as flask, of_the_field(project) as field:
             wait(flask)
             wait(field)

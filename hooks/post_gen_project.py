@@ -46,7 +46,7 @@ def lock():
         done = subprocess.run([uv, "lock", "--quiet"], capture_output=True, timeout=LOCK_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return done.returncode == 0
+    return done.returncode == 0 and Path("uv.lock").exists()  # in a workspace it is elsewhere
 
 
 def next_steps(answers, locked):

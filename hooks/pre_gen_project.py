@@ -15,24 +15,27 @@ NEW_MODULES = {"annotationlib", "compression", "test"}
 DEVICES = {"aux", "con", "nul", "prn"} | {
     f"{port}{n}" for port in ("com", "lpt") for n in range(10)
 }
+# Names that PostgreSQL keeps for itself, and words that are no names in YAML
+WORDS = {"none", "public", "template0", "template1"} | {"false", "null", "true"}
 # What the generated project imports or runs, and the folders that it has of its own
 PROJECT_MODULES = {
-    "alembic", "asgiref", "blinker", "cachelib", "click", "config", "coverage", "dotenv",
-    "environs", "flask", "flask_debugtoolbar", "flask_sqlalchemy_lite", "greenlet", "gunicorn",
-    "hiredis", "iniconfig", "instance", "itsdangerous", "jinja2", "mako", "markupsafe",
-    "marshmallow", "mypy", "mypy_extensions", "nginx", "packaging", "pathspec", "pip", "pluggy",
-    "postgres", "psycopg", "psycopg_binary", "pygments", "pytest", "pytest_cov",
-    "pythonjsonlogger", "redis", "ruff", "setuptools", "sqlalchemy", "tests",
-    "typing_extensions", "uv", "werkzeug",
+    "alembic", "asgiref", "ast_serialize", "async_timeout", "blinker", "cachelib", "click",
+    "colorama", "config", "coverage", "dotenv", "environs", "flask", "flask_debugtoolbar",
+    "flask_sqlalchemy_lite", "greenlet", "gunicorn", "hiredis", "iniconfig", "instance",
+    "itsdangerous", "jinja2", "librt", "mako", "markupsafe", "marshmallow", "mypy",
+    "mypy_extensions", "nginx", "packaging", "pathspec", "pip", "pluggy", "postgres", "psycopg",
+    "psycopg_binary", "pygments", "pytest", "pytest_cov", "python_dotenv", "python_json_logger",
+    "pythonjsonlogger", "redis", "ruff", "setuptools", "sqlalchemy", "tests", "types_gunicorn",
+    "typing_extensions", "tzdata", "uv", "werkzeug",
 }  # fmt: skip
 
 
 def check_slug(slug):
     """Say what is wrong with the name of the package, if anything."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", slug):
+    if not re.fullmatch(r"[a-z][a-z0-9]*(__?[a-z0-9]+)*", slug):
         return (
             f"project_slug {slug!r} has to begin with a lower-case letter and to hold nothing "
-            "but a-z, 0-9 and _, such as 'my_service'."
+            "but a-z, 0-9 and, between them, _, such as 'my_service'."
         )
     if len(slug) > LONGEST_SLUG:
         return f"project_slug is {len(slug)} characters long: {LONGEST_SLUG} are the most."
@@ -40,6 +43,8 @@ def check_slug(slug):
         return f"project_slug {slug!r} is a word of the Python language: choose another name."
     if slug in {*sys.stdlib_module_names, *NEW_MODULES, *PROJECT_MODULES}:
         return f"project_slug {slug!r} would hide the module of that name: choose another name."
+    if slug in WORDS or slug.startswith("pg_"):
+        return f"project_slug {slug!r} has a meaning in PostgreSQL or YAML: choose another name."
     if slug in DEVICES:
         return f"project_slug {slug!r} cannot be a folder on Windows: choose another name."
     return None

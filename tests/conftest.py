@@ -17,12 +17,27 @@ COMBINATIONS = [
     dict(zip(OPTIONS, chosen, strict=True)) for chosen in itertools.product([True, False], repeat=3)
 ]
 FULL, BARE = COMBINATIONS[0], COMBINATIONS[-1]
-# The tools stand beside the Python that runs the tests; no other environment may leak in.
+SETTINGS = set(
+    re.findall(
+        r"^(?:# )?([A-Z_]+)=",
+        (TEMPLATE / "{{cookiecutter.project_slug}}/.env.example").read_text(),
+        re.MULTILINE,
+    )
+)
+# No setting of the person who runs the tests may leak in; the tools stand beside their Python.
 ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
-    if not name.startswith(("COMPOSE_", "MAKE", "PYTHON", "VIRTUAL_ENV"))
-} | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    if not name.startswith(("COMPOSE_", "FLASK_", "MAKE", "PYTHON", "VIRTUAL_ENV"))
+    and name.removesuffix("_FILE") not in SETTINGS
+} | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "GIT_CONFIG_COUNT": "2",
+    "GIT_CONFIG_KEY_0": "commit.gpgsign",
+    "GIT_CONFIG_VALUE_0": "false",
+    "GIT_CONFIG_KEY_1": "core.hooksPath",
+    "GIT_CONFIG_VALUE_1": "",
+}
 
 
 def name_of(combination: dict) -> str:

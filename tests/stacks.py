@@ -22,6 +22,11 @@ class Stack:
     options: dict
     port: int
 
+    @property
+    def name(self):
+        """What its images, volumes and networks begin with."""
+        return apart(self.project.name)
+
     def needs(self, option):
         """Skip what is about an option that this stack does without."""
         if not self.options[option]:
@@ -63,6 +68,11 @@ class Stack:
     def logs(self, service):
         text = self.compose("logs", "--no-log-prefix", "--no-color", service).stdout
         return [line for line in text.splitlines() if line.strip()]
+
+
+def apart(slug):
+    """A name that no stack of the user's has: what begins with it is deleted, data included."""
+    return f"trial-{slug}"
 
 
 def free_containers(project, **environment):
@@ -130,9 +140,14 @@ def engine():
         refuse("no Docker engine answers")
 
 
-def generate(cookies, options, slug):
+def generate(cookies, options, slug, port):
+    """A project whose stack gets in the way of no other: it is called :func:`apart`, on ``port``."""
     result = cookies.bake(extra_context={"project_slug": slug, **options})
     assert result.exception is None, result.exception
+    name = "HTTP_PORT" if options["use_nginx"] else "PORT"
+    with (result.project_path / ".env").open("a") as settings:
+        settings.write(f"COMPOSE_PROJECT_NAME={apart(slug)}\n{name}={port}\n")
+    free_containers(result.project_path)  # which a run that was killed has left
     return result.project_path
 
 
@@ -142,7 +157,7 @@ CANARY = "canary-4f1c9e7ab2"  # stands in files that no image may hold
 @contextmanager
 def laboratory(cookies, options, slug, port):
     """The production shape with endpoints that misbehave, with no limit of rates, on ``port``."""
-    project = generate(cookies, options, slug)
+    project = generate(cookies, options, slug, port)
     shutil.copy(Path(__file__).with_name("faults.py"), project / slug / "faults.py")
     factory = project / slug / "__init__.py"
     factory.write_text(
@@ -151,12 +166,10 @@ def laboratory(cookies, options, slug, port):
         .replace("    return app", "    app.register_blueprint(faults.bp)\n    return app")
     )
     with (project / ".env").open("a") as settings:
-        settings.write(f"HTTP_PORT={port}\nRATE_LIMIT=100000r/s\nRATE_BURST=10000\n")
-        settings.write("" if options["use_nginx"] else f"PORT={port}\n")
+        settings.write("RATE_LIMIT=100000r/s\nRATE_BURST=10000\n")
     for secret in (".env.local", ".git/config", "instance/lab.db", "secrets/key.pem", "id_rsa"):
         (project / secret).parent.mkdir(exist_ok=True)
         (project / secret).write_text(CANARY)
-    free_containers(project)
     try:
         run(*"docker compose -f compose.yaml up --detach --build --wait".split(), cwd=project)
         yield Stack(project, options, port)
@@ -189,12 +202,12 @@ def door(request):
 def stack(request, engine, cookies_session):
     """The production shape of a combination, with nothing but the generated files."""
     options = request.param
-    project = generate(cookies_session, options, "stack_" + name_of(options).replace("-", "_"))
-    free_containers(project)
+    slug = "stack_" + name_of(options).replace("-", "_")
+    project = generate(cookies_session, options, slug, 8182)
     begun = time.monotonic()
     try:
         run(*"docker compose -f compose.yaml up --detach --build --wait".split(), cwd=project)
         report(f"{name_of(options)}: healthy after {time.monotonic() - begun:.1f} s")
-        yield Stack(project, options, 8080 if options["use_nginx"] else 8000)
+        yield Stack(project, options, 8182)
     finally:
         free_containers(project)

@@ -25,6 +25,8 @@ BAD_SLUGS = {
     "it's": SHAPE,
     'my"service': SHAPE,
     "dienst_ü": SHAPE,
+    "service_": SHAPE,
+    "my___service": SHAPE,
     "сервис": SHAPE,
     "a" * 41: "40 are the most",
     "class": "word of the Python language",
@@ -39,6 +41,9 @@ BAD_SLUGS = {
     "sqlalchemy": MODULE,
     "gunicorn": MODULE,
     "nginx": MODULE,
+    "public": "has a meaning in PostgreSQL",
+    "pg_catalog": "has a meaning in PostgreSQL",
+    "null": "has a meaning in PostgreSQL or YAML",
     "con": "cannot be a folder on Windows",
     "lpt1": "cannot be a folder on Windows",
 }

@@ -38,7 +38,7 @@ LINES = st.one_of(
 )
 BROKEN = st.sampled_from(["", " ", "\n", "\r", "\0", "\t", "\x1b[31m", "\u2028", "\x85", "\ud800"])
 ANYTHING = st.one_of(st.text(st.characters()), st.builds("a{}b".format, BROKEN), BROKEN)
-SLUGS = st.sampled_from(["shop", "a", "x" * 40, "shop_2"])
+SLUGS = st.sampled_from(["shop", "a", "x" * 40, "shop_2", "a__b", "user", "on"])
 BAD_SLUGS = st.sampled_from(["", "..", "a/b", "con", "json", "class", "Shop", "shop\n", "x" * 41])
 NAMES = st.text(string.ascii_letters + string.digits + "!#$%&'*+-/=?^_`{|}~ü", min_size=1)
 ADDRESSES = st.builds("{}@{}.example".format, NAMES, NAMES)

@@ -53,7 +53,7 @@ def test_image_adds_no_more_than_it_did(lab):
     )
 
     run("docker", "run", "--rm", base, "true", cwd=lab.project)  # a build alone does not keep it
-    added = [int(run(*size, image, cwd=lab.project).stdout) for image in ("lab-web", base)]
+    added = [int(run(*size, image, cwd=lab.project).stdout) for image in (f"{lab.name}-web", base)]
 
     report(f"the image adds {(added[0] - added[1]) / 1e6:.1f} MB")
     assert added[0] - added[1] <= IMAGE

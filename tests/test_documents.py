@@ -26,7 +26,7 @@ from conftest import (
     name_of,
     run,
 )
-from stacks import free_containers, generate, wait_for
+from stacks import apart, free_containers, generate, wait_for
 
 DOCUMENTS = sorted([*TEMPLATE.glob("*.md"), *TEMPLATE.glob("docs/*.md")])
 GENERATED = "{{cookiecutter.project_slug}}/README.md"
@@ -311,10 +311,7 @@ def test_model_is_changed_as_the_readme_says(bake):
 @pytest.fixture(scope="module")
 def production(engine, cookies_session):
     """A project with everything that was deployed as its README says."""
-    project = generate(cookies_session, FULL, "deployed")
-    with (project / ".env").open("a") as settings:
-        settings.write("HTTP_PORT=8192\n")
-    free_containers(project)
+    project = generate(cookies_session, FULL, "deployed", 8192)
     try:
         for command in commands((project / "README.md").read_text(), "Deploy"):
             run("sh", "-c", command, cwd=project)
@@ -445,12 +442,12 @@ def test_demo_starts_a_service(engine, tmp_path):
     shutil.copytree(TEMPLATE, clone, ignore=ignored)
     (clone / ".venv").symlink_to(Path(sys.executable).parents[1])
 
-    apart = {"COMPOSE_PROJECT_NAME": "demo", "HTTP_PORT": "8191"}  # from a demo of the user's own
+    mine = {"COMPOSE_PROJECT_NAME": apart("demo"), "HTTP_PORT": "8191"}
     try:
-        done = run("make", "demo", cwd=clone, **apart)
+        done = run("make", "demo", cwd=clone, **mine)
         page = urlopen("http://127.0.0.1:8191").read().decode()
     finally:
-        free_containers(clone / "build/my_service", **apart)
+        free_containers(clone / "build/my_service", **mine)
 
     assert "\nUp: http://127.0.0.1:8191\n" in done.stdout
     assert "<h1>My Service</h1>" in page

@@ -46,12 +46,21 @@ def restarted(lab, service):
 
 def disconnect(lab, service):
     container = lab.containers()[service]["Id"]
-    run("docker", "network", "disconnect", "lab_data", container, cwd=lab.project)
+    run("docker", "network", "disconnect", f"{lab.name}_data", container, cwd=lab.project)
 
 
 def reconnect(lab, service):
     container = lab.containers()[service]["Id"]
-    run("docker", "network", "connect", "--alias", service, "lab_data", container, cwd=lab.project)
+    run(
+        "docker",
+        "network",
+        "connect",
+        "--alias",
+        service,
+        f"{lab.name}_data",
+        container,
+        cwd=lab.project,
+    )
 
 
 FAULTS = {
@@ -170,14 +179,16 @@ def test_two_migration_jobs_at_once_make_one_upgrade(lab):
 def test_database_without_room_refuses_writes_and_goes_on(engine, cookies_session):
     """Its volume is a small file system in memory, which a second container keeps mounted."""
     options = {"use_postgres": True, "use_redis": False, "use_nginx": False}
-    project = generate(cookies_session, options, "small")
-    small = Stack(project, options, 8000)
-    free_containers(project)
-    volume = ["volume", "create", "--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=size=160m"]
-    run("docker", *volume, "small_postgres18", cwd=project)
+    project = generate(cookies_session, options, "small", 8186)
+    small = Stack(project, options, 8186)
+    volume, holder = f"{small.name}_postgres18", f"{small.name}-holder"
+    tmpfs = ["--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=size=160m"]
+    run("docker", "rm", "--force", holder, cwd=project, check=False)
+    run("docker", "volume", "rm", volume, cwd=project, check=False)
+    run("docker", "volume", "create", *tmpfs, volume, cwd=project)
     small.compose("build")
-    keep = ["--entrypoint=sleep", "--volume=small_postgres18:/kept", "small-postgres", "300"]
-    holder = run("docker", "run", "--detach", "--rm", *keep, cwd=project).stdout.strip()
+    keep = ["--entrypoint=sleep", f"--volume={volume}:/kept", f"{small.name}-postgres", "300"]
+    run("docker", "run", "--detach", "--rm", f"--name={holder}", *keep, cwd=project)
     try:
         small.compose("up", "--detach", "--wait")
         fill_and_make_room(small)
@@ -189,7 +200,7 @@ def test_database_without_room_refuses_writes_and_goes_on(engine, cookies_sessio
 def fill_and_make_room(small):
     ballast = "$PGDATA/ballast"
     before = identity(small)
-    with Load(8000, everything(), threads=1) as load:
+    with Load(small.port, everything(), threads=1) as load:
         time.sleep(1)
         small.inside("postgres", "sh", "-c", f"cat /dev/zero >{ballast}", check=False)
         full = time.monotonic()
@@ -373,7 +384,7 @@ def test_version_that_does_not_start_leaves_the_old_one_in_place(lab):
 
     printed = deploy_under_load(lab, break_server)
 
-    assert re.search(r"container lab-web-\d+ (is unhealthy|exited)", printed), printed
+    assert re.search(rf"container {lab.name}-web-\d+ (is unhealthy|exited)", printed), printed
     assert "No module named 'no_such_module'" in printed
     assert lab.compose("ps", "--all", "--quiet", "web").stdout == containers
 

@@ -302,7 +302,7 @@ def test_no_secret_is_in_the_build_context(lab, tmp_path):
 
 @pytest.mark.parametrize("service", ["web", "nginx", "postgres"])
 def test_no_secret_is_in_a_layer_of_an_image(lab, service):
-    command = ["docker", "save", f"lab-{service}"]
+    command = ["docker", "save", f"{lab.name}-{service}"]
     known = {"web": b"create_app", "nginx": b"limit_req_zone", "postgres": b"CREATE ROLE"}[service]
 
     assert holds(command, [known], lab.project) == {known}

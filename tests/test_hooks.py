@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 from conftest import TEMPLATE
+from test_files import locked
 
 ANSWERS = {
     "project_slug": "shop",
@@ -57,6 +58,14 @@ def test_every_problem_is_one_sentence(hook):
     assert all(problem.endswith(".") and "\n" not in problem for problem in found)
 
 
+def test_no_project_is_called_like_a_library_of_its_own(hook, bake):
+    check = hook("pre_gen_project")["check_slug"]
+    libraries = {name.replace("-", "_").lower() for name in locked(bake(project_slug="shop"))}
+
+    assert len(libraries) > 40
+    assert {name for name in libraries if check(name) is None} == {"shop"}
+
+
 def test_prune_deletes_what_declined_options_own_and_nothing_else(post, tmp_path):
     for path in ["nginx/nginx.conf", "shop/database/a/b.py", "shop/notes.py", "shop/cache.py"]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
@@ -81,10 +90,10 @@ def test_every_path_that_an_option_owns_exists_in_the_template(hook):
 
 
 def test_message_has_at_most_eight_lines(post):
-    for locked in (True, False):
-        message = post["next_steps"](ANSWERS, locked)
+    for has_lock in (True, False):
+        message = post["next_steps"](ANSWERS, has_lock)
         assert len(message.splitlines()) <= 8
-        assert ("make lock" in message) is not locked
+        assert ("make lock" in message) is not has_lock
 
 
 @pytest.mark.parametrize(

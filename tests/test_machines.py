@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 from conftest import BARE, EACH, TEMPLATE, config_in, files_of, run, type_in
+from stacks import apart
 
 RESERVED = {
     "con",
@@ -203,6 +204,9 @@ server.serve_forever()
 """
 
 
+CORPORATION = apart("corporation")
+
+
 @pytest.fixture
 def corporation(engine, tmp_path):
     """An index behind HTTPS, with a certificate that nobody but its authority vouches for."""
@@ -212,14 +216,14 @@ def corporation(engine, tmp_path):
     authority.cert_pem.write_to_path(tls / "ca.pem")
     issued = authority.issue_cert("index.test")
     issued.private_key_and_cert_chain_pem.write_to_path(tls / "server.pem")
-    clean = "docker rm --force corporation".split(), "docker network rm corporation".split()
+    clean = f"docker rm --force {CORPORATION}".split(), f"docker network rm {CORPORATION}".split()
     for command in clean:
         run(*command, cwd=tls, check=False)
-    run("docker", "network", "create", "corporation", cwd=tls)
+    run("docker", "network", "create", CORPORATION, cwd=tls)
     options = [
         "--detach",
-        "--name=corporation",
-        "--network=corporation",
+        f"--name={CORPORATION}",
+        f"--network={CORPORATION}",
         "--network-alias=index.test",
     ]
     serve = ["python:3.14-slim-trixie", "python", "-c", SERVER]
@@ -240,7 +244,7 @@ def test_image_trusts_the_certificate_of_a_corporation(bake, corporation):
 
     def build_and_ask():
         image = run("docker", "build", "--quiet", "--target=base", ".", cwd=project).stdout.strip()
-        where = ["--rm", "--network=corporation", image, "sh", "-c", ask]
+        where = ["--rm", f"--network={CORPORATION}", image, "sh", "-c", ask]
         return run("docker", "run", *where, cwd=project, check=False).stdout
 
     before = build_and_ask()

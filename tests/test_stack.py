@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import time
+from contextlib import contextmanager
 
 import pytest
 from conftest import COMBINATIONS, ENVIRONMENT, name_of, run
@@ -233,7 +234,7 @@ def test_service_stops_cleanly(stack):
 @pytest.fixture(scope="module")
 def full(engine, cookies_session):
     """A project with everything, for what changes files."""
-    project = generate(cookies_session, FULL, "shop")
+    project = generate(cookies_session, FULL, "shop", 8183)
     yield project
     free_containers(project)
 
@@ -295,7 +296,7 @@ def test_migration_that_fails_keeps_the_service_from_starting(full):
 
 @pytest.mark.parametrize("options", [FULL, BARE], ids=name_of)
 def test_start_that_fails_says_why(engine, cookies_session, options):
-    project = generate(cookies_session, options, "wrong_" + name_of(options).replace("-", "_"))
+    project = generate(cookies_session, options, "wrong", 8184)
     dotenv = project / ".env"
     dotenv.write_text(dotenv.read_text().replace("localhost,", "http://localhost,"))
 
@@ -312,20 +313,27 @@ def test_start_that_fails_says_why(engine, cookies_session, options):
 def dev(request, engine, cookies_session):
     """The development shape, watching its files."""
     options = request.param
-    project = generate(cookies_session, options, "dev_" + name_of(options).replace("-", "_"))
-    begun = time.monotonic()
-    run("make", "up", cwd=project)
-    report(f"make up, {name_of(options)}: healthy after {time.monotonic() - begun:.1f} s")
-    watch = subprocess.Popen(
-        ["docker", "compose", "watch", "--no-up"], cwd=project, env=ENVIRONMENT,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    time.sleep(3)
-    yield Stack(project, options, 8080 if options["use_nginx"] else 8000)
-    watch.kill()
-    watch.wait()
-    watch.stdout.close()
-    free_containers(project)
+    project = generate(cookies_session, options, "user", 8185)  # a word of SQL
+    try:
+        begun = time.monotonic()
+        run("make", "up", cwd=project)
+        report(f"make up, {name_of(options)}: healthy after {time.monotonic() - begun:.1f} s")
+        with watching(project):
+            yield Stack(project, options, 8185)
+    finally:
+        free_containers(project)
+
+
+@contextmanager
+def watching(project):
+    """Take over every file that is saved."""
+    command = "docker compose watch --no-up".split()
+    with subprocess.Popen(
+        command, cwd=project, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    ) as watch:
+        time.sleep(3)
+        yield
+        watch.kill()
 
 
 def change(dev, path, old, new):

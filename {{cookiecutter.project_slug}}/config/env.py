@@ -17,7 +17,7 @@ def write(root: Path = ROOT) -> list[str]:
     text = (root / ".env.example").read_text(encoding="utf-8")
     file = root / ".env"
     file.touch(mode=0o600)  # for its owner only
-    if there := file.read_text(encoding="utf-8"):
+    if there := file.read_text(encoding="utf-8", errors="replace"):
         text = lacking(text, set(KNOWN.findall(there)))
     text = re.sub(r"(?m)(?<==)change-me$", lambda _: secrets.token_urlsafe(32), text)
     with file.open("a", encoding="utf-8", newline="\n") as stream:

@@ -5,4 +5,4 @@
 -- A statement that fails would be logged, with its password.
 SET log_min_error_statement = panic;
 ALTER ROLE postgres PASSWORD :'superuser';
-ALTER ROLE {{ cookiecutter.project_slug }} PASSWORD :'service';
+ALTER ROLE "{{ cookiecutter.project_slug }}" PASSWORD :'service';
