@@ -116,7 +116,7 @@ def test_session_in_the_readme_looks_as_it_does(tmp_path):
     answers = ask_as_curl(session, tmp_path / "corner_shop")
     assert answers == {
         "curl http://127.0.0.1:8080/readyz": None,
-        """curl http://127.0.0.1:8080/notes --json '{"title": "Milk"}'""": None,
+        """curl http://127.0.0.1:8080/notes -H 'Content-Type: application/json' -d '{"title": "Milk"}'""": None,
     }
 
 
@@ -134,7 +134,7 @@ print("\\n" + text)
     different = {}
     for command in re.findall(r"^\$ (curl .+)", session, re.M):
         path = re.search(r"8080(/\S+)", command)[1]
-        body = re.findall(r"--json '(.+)'", command)
+        body = re.findall(r"-d '(.+)'", command)
         command_line = ["uv", "run", "python", "-c", script, path, *body]
         printed = run(*command_line, cwd=project, FLASK_DEBUG="1").stdout
         found, shown = first_object(printed), first_object(session.partition(command)[2])
@@ -355,10 +355,13 @@ def test_backup_is_restored_as_the_readme_says(production):
     )
     run("sh", "-c", typed[0], cwd=production)
     run(*psql, "DELETE FROM notes", cwd=production)
+    later = "CREATE TABLE later (note int REFERENCES notes); ALTER TABLE later OWNER TO deployed"
+    run(*psql, later, cwd=production)
     address = "http://127.0.0.1:8192/notes?page=1&after=loss"
     assert b"kept" not in urlopen(address, timeout=5).read()  # from now on this is in the cache
     assert typed[1:] == [
         "docker compose stop web",
+        """docker compose exec -T postgres psql --username=postgres --command='DROP OWNED BY "deployed" CASCADE' deployed""",
         "docker compose exec -T postgres pg_restore --username=postgres --clean --if-exists --dbname=deployed < backup.dump",
         "docker compose restart redis",
         "docker compose start web",
@@ -369,6 +372,7 @@ def test_backup_is_restored_as_the_readme_says(production):
     assert run(*count, cwd=production).stdout == before
     wait_for(lambda: urlopen("http://127.0.0.1:8192/readyz", timeout=5).status == 200, 20)
     assert b"kept" in urlopen(address, timeout=5).read()
+    assert "later" not in run(*psql, "SELECT tablename FROM pg_tables", cwd=production).stdout
 
 
 @pytest.mark.docker
@@ -413,6 +417,9 @@ def test_changed_passwords_count_after_the_next_deployment(production):
         command = [*enter, "SELECT 1", f"--username={role}"]
         done = run(*command, cwd=production, check=False, PGPASSWORD=password)
         assert f'password authentication failed for user "{role}"' in done.stdout
+    [password] = re.findall("(?m)^POSTGRES_PASSWORD='(.+)'$", dotenv.read_text())
+    command = [*enter, "SELECT 1", "--username=postgres"]
+    assert "1 row" in run(*command, cwd=production, PGPASSWORD=password).stdout
 
 
 @pytest.mark.docker

@@ -141,7 +141,7 @@ def test_service_outlives_what_it_needs(lab, service, fault):
     assert during["readyz"].slowest <= 2
     needing = {200, 201, 503} if service == "postgres" else {200, 201}
     assert {*load.answers["list"].statuses, *load.answers["note"].statuses} <= needing
-    assert recovery <= 10
+    assert recovery <= 2
     assert missing == []
     assert identity(lab) == before
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -108,8 +109,11 @@ def test_static_file_is_kept_by_browsers(stack):
 
     response = stack.get(address)
 
-    assert response.status == 200
+    outdated = stack.get(re.sub(r"\w+$", "00000000", address))
+
+    assert response.status == outdated.status == 200
     assert "max-age=31536000" in response.getheader("Cache-Control")
+    assert outdated.getheader("Cache-Control") == "no-cache"
     assert response.headers.get_all("X-Content-Type-Options") == ["nosniff"]
 
 
@@ -186,9 +190,9 @@ print(os.getuid() >= 10000, [str(p) for p in pathlib.Path("/app").rglob(".env*")
 
 
 def test_gunicorn_is_the_only_program_between_init_and_the_workers(stack):
-    look = "import pathlib; print(*sorted({p.read_text().strip() for p in pathlib.Path('/proc').glob('[0-9]*/comm')}))"
+    look = "cat /proc/[0-9]*/comm 2>/dev/null"  # one may have ended by then
 
-    running = set(stack.compose("exec", "-T", "web", "python", "-c", look).stdout.split())
+    running = set(stack.inside("web", "sh", "-c", look, check=False).split()) - {"cat", "sh"}
 
     assert running <= {"docker-init", "tini", "gunicorn", "python", "python3"}
 
@@ -203,10 +207,12 @@ def test_flood_is_answered_429_and_nothing_worse(stack):
     stack.needs("use_nginx")
     time.sleep(3)  # let the bucket empty
 
-    statuses = [stack.get("/").status for _ in range(400)]
+    few = [stack.get("/").status for _ in range(50)]
+    with ThreadPoolExecutor(16) as pool:
+        many = list(pool.map(lambda _: stack.get("/").status, range(800)))
 
-    assert set(statuses) <= {200, 429}
-    assert statuses[:50] == [200] * 50
+    assert set(few) == {200}
+    assert set(many) == {200, 429}
     time.sleep(3)
 
 
@@ -368,7 +374,7 @@ def test_saved_file_is_taken_over_within_two_seconds(dev, path, old, address):
         time.sleep(1.1)  # Compose hands on the times of files in whole seconds
 
     report(f"{path}: taken over after {seconds} s")
-    assert min(seconds) <= 2  # other tests may keep this machine busy now and then
+    assert sorted(seconds)[1] <= 2  # other tests may keep this machine busy now and then
 
 
 def test_syntax_error_is_survived(dev):

@@ -63,7 +63,7 @@ DEBUG = env.bool("FLASK_DEBUG", False, validate=only_in_development)
 
 # Sessions
 SECRET_KEY = secret(env.str, "SECRET_KEY", validate=strong)
-SECRET_KEY_FALLBACKS = secret(env.list, "SECRET_KEY_FALLBACKS", [])
+SECRET_KEY_FALLBACKS = secret(env.list, "SECRET_KEY_FALLBACKS", [], subcast=str.strip)
 SESSION_COOKIE_NAME = "__Host-session" if PRODUCTION else "session"
 SESSION_COOKIE_SECURE = PRODUCTION
 SESSION_COOKIE_HTTPONLY = True
@@ -76,7 +76,6 @@ TRUSTED_HOSTS = env.list(
 )
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0, validate=validate.Range(0, 8))
 MAX_CONTENT_LENGTH = env.int("MAX_CONTENT_LENGTH", 1_048_576, validate=validate.Range(1))
-SEND_FILE_MAX_AGE_DEFAULT = 31_536_000 if PRODUCTION else None
 
 # Logs
 LOG_LEVEL = env.str(

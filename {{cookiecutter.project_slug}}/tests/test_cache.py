@@ -7,7 +7,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from flask import Blueprint, Flask, Response
+from flask import Blueprint, Flask, Response, request
 from flask.testing import FlaskClient
 from flask.typing import ResponseReturnValue
 from redis import Redis
@@ -22,7 +22,8 @@ def counter() -> Blueprint:
     asked = count(1)
 
     def read() -> ResponseReturnValue:
-        return str(next(asked)), {"Link": "</counter>", "Content-Type": "text/plain"}
+        headers = {"Link": "</counter>", "Content-Type": "text/plain", **request.args}
+        return str(next(asked)), headers
 
     def fail() -> ResponseReturnValue:
         return str(next(asked)), 500
@@ -41,8 +42,8 @@ def small_app(url: str | None) -> Flask:
     app.config.update(TESTING=True, REDIS_URL=url)
     health.init_app(app)
     bp = counter()
-    cache.init_app(app, bp)
     app.register_blueprint(bp)
+    cache.init_app(app, bp)
     return app
 
 
@@ -103,6 +104,35 @@ def test_answer_is_kept_with_its_headers(client: FlaskClient) -> None:
 
 def test_answer_belongs_to_its_query(client: FlaskClient) -> None:
     assert [client.get(f"/counter?page={n}").text for n in (1, 2, 1)] == ["1", "2", "1"]
+
+
+@pytest.mark.parametrize("header", ["Authorization", "Cookie"])
+def test_who_says_who_he_is_gets_an_answer_of_his_own(app: Flask, header: str) -> None:
+    client = app.test_client(use_cookies=False)  # it would set the header itself
+    personal = {header: "session=me"}
+
+    assert client.get("/counter", headers=personal).text == "1"
+    assert [client.get("/counter").text for _ in range(2)] == ["2", "2"]
+    assert client.get("/counter", headers=personal).text == "3"
+
+
+@pytest.mark.parametrize("header", ["cache-control", "Set-Cookie"])
+def test_answer_that_is_for_one_client_is_not_kept(client: FlaskClient, header: str) -> None:
+    assert [client.get(f"/counter?{header}=private").text for _ in range(2)] == ["1", "2"]
+
+
+def test_login_of_the_blueprint_comes_first(app: Flask) -> None:
+    bp = Blueprint("closed", __name__, url_prefix="/closed")
+    bp.before_request(lambda: None if "open" in app.config else ("", 401))
+    bp.get("")(lambda: "secret")
+    app.register_blueprint(bp)
+    cache.init_app(app, bp)
+    client = app.test_client()
+
+    app.config["open"] = True
+    assert [client.get("/closed").headers.get("X-Cache") for _ in range(2)] == [None, "hit"]
+    del app.config["open"]
+    assert client.get("/closed").status_code == 401
 
 
 def test_error_is_not_kept(client: FlaskClient) -> None:

@@ -1,6 +1,6 @@
 from html.parser import HTMLParser
 
-from flask import Flask
+from flask import Flask, send_file
 from flask.testing import FlaskClient
 
 from config import settings
@@ -60,6 +60,26 @@ def test_address_of_a_static_file_follows_its_content(app: Flask, client: FlaskC
         assert "?v=" in address
         assert response.status_code == 200
         assert response.mimetype == "text/css"
+
+
+def test_static_file_is_kept_under_its_version_only(app: Flask, client: FlaskClient) -> None:
+    with app.test_request_context():
+        address = app.url_for("static", filename="style.css")
+    plain, _, version = address.partition("?v=")
+    found = []
+
+    for path in (address, plain, f"{plain}?v={version[::-1]}"):
+        with client.get(path) as response:
+            found.append(response.headers["Cache-Control"])
+
+    assert found == ["public, max-age=31536000, immutable", "no-cache", "no-cache"]
+
+
+def test_file_that_a_view_sends_is_not_for_everybody(app: Flask, client: FlaskClient) -> None:
+    app.add_url_rule("/invoice", view_func=lambda: send_file(__file__))
+
+    with client.get("/invoice") as response:
+        assert response.headers["Cache-Control"] == "no-cache"
 
 
 def test_missing_static_file_gets_no_version(app: Flask) -> None:

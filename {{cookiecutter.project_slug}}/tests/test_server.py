@@ -43,6 +43,7 @@ def server() -> Iterator[tuple[int, subprocess.Popen[str]]]:
         port = free.getsockname()[1]
     settings = {
         "GRACEFUL_TIMEOUT": "3",
+        "LOG_LEVEL": "INFO",
         "LOG_FORMAT": "json",
         "PORT": str(port),
         "TRUSTED_HOSTS": "127.0.0.1",

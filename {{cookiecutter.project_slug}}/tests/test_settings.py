@@ -102,15 +102,18 @@ def test_secret_may_stand_in_a_file(tmp_path: Path) -> None:
 
 
 def test_every_setting_is_explained() -> None:
-    names = set(re.findall(r"^(?:# )?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M))
+    name = "[A-Z][A-Z0-9_]+"
+    names = set(re.findall(rf"^(?:# )?({name})=", (ROOT / ".env.example").read_text(), re.M))
     tree = ast.parse((ROOT / "config/settings.py").read_text())
     strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
 
     compose = (ROOT / "compose.yaml").read_text() + (ROOT / "compose.override.yaml").read_text()
-    read_by_compose = set(re.findall(r"\$\{([A-Z_]+)", compose))
-    read_here = {text for text in strings if re.fullmatch("[A-Z]+(_[A-Z]+)*", str(text))}
+    read_by_compose = set(re.findall(rf"\$[^$\w]({name})", compose))
+    passed_on = set(re.findall(rf"^      ({name}):", compose, re.M))
     levels = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
-    assert names == (read_here | read_by_compose) - levels
+    read_here = {text for text in strings if re.fullmatch(name, str(text))} - levels
+    assert names == read_here | read_by_compose
+    assert read_here - {"PORT"} <= passed_on
 
 
 def test_env_file_gets_fresh_secrets_for_its_owner_only(tmp_path: Path) -> None:

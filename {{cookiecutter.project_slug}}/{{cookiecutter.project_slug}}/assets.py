@@ -6,11 +6,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Response, request
 
 
 def init_app(app: Flask) -> None:
-    """Make ``url_for("static", ...)`` add the version of the file as ``?v=``."""
+    """Make ``url_for("static", ...)`` add the version of the file as ``?v=``, for a year."""
     version: Callable[[str], str | None] = partial(digest, Path(app.static_folder or ""))
     if not app.debug:
         version = cache(version)
@@ -19,7 +19,14 @@ def init_app(app: Flask) -> None:
         if endpoint == "static" and "v" not in values:
             values["v"] = version(values["filename"])
 
+    def serve(filename: str) -> Response:
+        response = app.send_static_file(filename)
+        if not app.debug and request.args.get("v") == version(filename):
+            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
+
     app.url_defaults(add_version)
+    app.view_functions["static"] = serve
 
 
 def digest(folder: Path, name: str) -> str | None:

@@ -21,6 +21,7 @@ from . import health
 
 LIFETIME = 60  # seconds that an answer is kept
 TIMEOUT = 0.3  # seconds for connecting, and for one command
+NOT_KEPT = ("Cache-Control", "Set-Cookie", "X-Cache")  # an answer that has one of these headers
 
 logger = logging.getLogger(__name__)
 
@@ -96,13 +97,18 @@ class Cache:
 
 
 def init_app(app: Flask, *blueprints: Blueprint) -> None:
-    """Keep the answers to the GET requests of ``blueprints``, which must be the same for all."""
+    """Keep the answers to the GET requests of ``blueprints``, which must be the same for all.
+
+    They have to be registered: their own hooks, such as a login, come before an answer that is
+    kept. Whatever else writes what they show calls ``app.extensions["cache"][NAME].renew()``.
+    """
     server = connect(app.config["REDIS_URL"])
     check = health.add_check(app, "redis", server.ping, gives_up=True)
     # Tests must not see each other's answers, nor those of the service.
     prefix = f"{app.name}:{uuid4().hex}" if app.testing else app.name
+    caches = app.extensions["cache"] = {}
     for blueprint in blueprints:
-        cache = Cache(server, f"{prefix}:{blueprint.name}", check)
+        cache = caches[blueprint.name] = Cache(server, f"{prefix}:{blueprint.name}", check)
         app.before_request_funcs[blueprint.name].append(partial(look_up, cache))
         app.after_request_funcs[blueprint.name].append(partial(keep, cache))
 
@@ -120,14 +126,15 @@ def connect(url: str | None) -> Redis | InProcess:
 
 
 def look_up(cache: Cache) -> Response | None:
-    """Answer from the cache, before the view is asked."""
-    return cache.get() if request.method == "GET" else None
+    """Answer from the cache, before the view is asked; but not those who say who they are."""
+    personal = {"HTTP_AUTHORIZATION", "HTTP_COOKIE"} & request.environ.keys()
+    return cache.get() if request.method == "GET" and not personal else None
 
 
 def keep(cache: Cache, response: Response) -> Response:
     """Keep a good answer; after a write that succeeded, begin anew."""
     if request.method == "GET" and response.status_code == 200:
-        if "X-Cache" not in response.headers:
+        if not any(name in response.headers for name in NOT_KEPT):
             cache.set(response)
     elif request.method in {"POST", "PUT", "PATCH", "DELETE"} and response.status_code < 400:
         cache.renew()

@@ -1,6 +1,7 @@
 import os
 import runpy
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from unittest.mock import patch
 
@@ -8,8 +9,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskCliRunner
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import StatementError
 
 from {{ cookiecutter.project_slug }}.database import commands, db, engine_options
+from {{ cookiecutter.project_slug }}.database.models import Note
 
 
 @pytest.fixture
@@ -62,6 +65,40 @@ def test_migration_that_fails_fails_the_command(runner: FlaskCliRunner) -> None:
     assert result.exit_code == 1
     assert result.output.startswith("Error: ")
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(("production", "code"), [(True, 0), (False, 1)])
+def test_database_that_is_newer_stays_so_in_production(
+    app: Flask, runner: FlaskCliRunner, production: bool, code: int
+) -> None:
+    app.config["PRODUCTION"] = production
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    result = runner.invoke(args=["migrate"])
+    wrong = runner.invoke(args=["migrate", "no-such-revision"])
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+
+    assert result.exit_code == code
+    assert wrong.exit_code == 1
+
+
+def test_point_in_time_is_kept_in_utc(app: Flask) -> None:
+    noon = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    with app.app_context():
+        note = Note(title="Noon", body="", created_at=noon)
+        db.session.add(note)
+        db.session.commit()
+        db.session.expire(note)
+
+        assert note.created_at == noon
+        assert note.created_at.utcoffset() == timedelta(0)
+
+        db.session.add(Note(title="When?", body="", created_at=datetime(2026, 1, 1)))
+        with pytest.raises(StatementError, match="needs a time zone"):
+            db.session.commit()
+        db.session.rollback()
 
 
 def test_seed_fills_an_empty_database_once(app: Flask, runner: FlaskCliRunner) -> None:

@@ -1,13 +1,10 @@
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from werkzeug.http import parse_options_header
-
-from {{ cookiecutter.project_slug }}.database import db
 
 
 def create(client: FlaskClient, count: int) -> list[int]:
@@ -156,13 +153,3 @@ def test_database_that_fails_is_a_503(client: FlaskClient, monkeypatch: pytest.M
     assert response.status_code == 503
     assert response.headers["Retry-After"] == "5"
     assert "server closed" not in response.text
-
-
-@pytest.mark.parametrize(("method", "level"), [("GET", "AUTOCOMMIT"), ("POST", None)])
-def test_only_a_request_that_writes_makes_a_transaction(
-    app: Flask, method: str, level: str | None
-) -> None:
-    with app.test_request_context("/notes", method=method):
-        options = db.session.connection().get_execution_options()
-
-    assert options.get("isolation_level") == level

@@ -2,14 +2,13 @@
 
 import logging
 import os
-from functools import cache
 from inspect import iscoroutinefunction
 from itertools import filterfalse
 from typing import Any
 
-from flask import Flask, has_request_context, request
+from flask import Flask
 from flask_sqlalchemy_lite import SQLAlchemy
-from sqlalchemy import Connection, Engine, make_url, orm
+from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import ServiceUnavailable
@@ -17,28 +16,9 @@ from werkzeug.wrappers import Response
 
 from .. import errors, health
 from . import commands, connections
+from .session import Session
 
 logger = logging.getLogger(__name__)
-
-
-class Session(orm.Session):
-    """A session that makes no transaction for a request that only reads.
-
-    At PostgreSQL's default isolation each statement sees what was committed before it, with or
-    without a transaction around it; without one, BEGIN and ROLLBACK are saved.
-    """
-
-    def get_bind(self, *args: Any, **options: Any) -> Engine | Connection:
-        """The engine, in GET requests without transactions."""
-        engine = super().get_bind(*args, **options)
-        reads = has_request_context() and request.method in {"GET", "HEAD"}
-        return autocommitting(engine) if reads and isinstance(engine, Engine) else engine
-
-
-@cache
-def autocommitting(engine: Engine) -> Engine:
-    """``engine``, with the same pool, without transactions."""
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 db = SQLAlchemy(session_options={"class_": Session, "expire_on_commit": False})

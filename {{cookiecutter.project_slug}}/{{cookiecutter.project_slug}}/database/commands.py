@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from flask import current_app
 from flask.cli import with_appcontext
 from sqlalchemy.exc import SQLAlchemyError
+
+logger = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
@@ -33,7 +36,14 @@ def alembic(name: str, *args: Any, **options: Any) -> None:
 @with_appcontext
 def migrate(revision: str) -> None:
     """Bring the database up to REVISION, by default the newest."""
-    alembic("upgrade", revision)
+    try:
+        alembic("upgrade", revision)
+    except click.ClickException as failure:
+        newer = revision == "head" and failure.message.startswith("Can't locate revision")
+        if not (newer and current_app.config["PRODUCTION"]):
+            raise
+        # An earlier version is deployed again, and the tables of a later one have what it needs.
+        logger.warning("The database is newer than this version, and stays so: %s", failure)
 
 
 @click.command()
@@ -64,6 +74,9 @@ def seed() -> None:
         return
     db.session.add_all(Note(title=f"Note {n}", body="An example.") for n in range(1, 6))
     db.session.commit()
+{% if cookiecutter.use_redis %}
+    current_app.extensions["cache"]["notes"].renew()
+{% endif %}
     click.echo("Five notes written.")
 
 

@@ -15,12 +15,12 @@ from .. import health
 
 CONNECT_TIMEOUT = 2  # seconds; psycopg allows no less
 PING_TIMEOUT = 1  # seconds to find out whether a connection of the pool still works
-ANSWER_TIMEOUT = 3.5  # seconds for anything else
 SERVER_TIMEOUTS = {  # milliseconds
     "statement_timeout": 3_000,
     "lock_timeout": 2_000,
     "idle_in_transaction_session_timeout": 10_000,
 }
+ANSWER_TIMEOUT = SERVER_TIMEOUTS["statement_timeout"] / 1000 + 0.5  # seconds for anything else
 
 
 class Connection(psycopg.Connection[Any]):
