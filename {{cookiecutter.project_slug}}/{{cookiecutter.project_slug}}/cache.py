@@ -21,7 +21,7 @@ from . import health
 
 LIFETIME = 60  # seconds that an answer is kept
 TIMEOUT = 0.3  # seconds for connecting, and for one command
-NOT_KEPT = ("Cache-Control", "Set-Cookie", "X-Cache")  # an answer that has one of these headers
+NOT_KEPT = ("X-Cache", "Cache-Control", "Set-Cookie")  # an answer that has one of these headers
 
 logger = logging.getLogger(__name__)
 

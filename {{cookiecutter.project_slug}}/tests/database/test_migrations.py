@@ -72,13 +72,15 @@ def test_database_that_is_newer_stays_so_in_production(
     app: Flask, runner: FlaskCliRunner, production: bool, code: int
 ) -> None:
     app.config["PRODUCTION"] = production
+    move = "UPDATE alembic_version SET version_num = :to"
     with app.app_context(), db.engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        newest = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        connection.execute(text(move), {"to": "later"})
 
     result = runner.invoke(args=["migrate"])
     wrong = runner.invoke(args=["migrate", "no-such-revision"])
     with app.app_context(), db.engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        connection.execute(text(move), {"to": newest})
 
     assert result.exit_code == code
     assert wrong.exit_code == 1

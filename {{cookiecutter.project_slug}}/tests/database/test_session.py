@@ -27,7 +27,8 @@ def statement() -> None:
 
 
 def raw() -> None:
-    db.session.execute(text("INSERT INTO notes VALUES (7, 'New', '', '2026-01-01 00:00:00')"))
+    columns = "(title, body, created_at)"
+    db.session.execute(text(f"INSERT INTO notes {columns} VALUES ('New', '', '2026-01-01')"))
 
 
 def on_the_connection() -> None:
