@@ -23,6 +23,7 @@ from dotenv import dotenv_values
 
 LIMITS = ["--cpus=1", "--memory=512m", "--pids-limit=128"]  # as compose.yaml sets them for web
 BASE = "python:3.14-slim-trixie"
+NOT_CACHED = "--header=Authorization: Bearer nobody"  # answers to people are never kept
 
 
 @contextmanager
@@ -37,9 +38,8 @@ def stack(folder: Path) -> Iterator[Path]:
     )
     project = folder / "bench"
     with (project / ".env").open("a") as settings:
-        settings.write(
-            "COMPOSE_PROJECT_NAME=trial-bench\nHTTP_PORT=8190\nRATE_LIMIT=1000000r/s\nRATE_BURST=100000\n"
-        )
+        settings.write("COMPOSE_PROJECT_NAME=trial-bench\nHTTP_PORT=8190\n")
+        settings.write("RATE_LIMIT=1000000r/s\nRATE_BURST=100000\n")
     compose = ["docker", "compose", "-f", "compose.yaml"]
     run(*compose, "down", "--volumes", "--timeout=2", cwd=project)
     try:
@@ -118,8 +118,8 @@ def rates(ours: Target, nginx: Target, bare: Target, field: Target, s: float) ->
         Comparison("page", ours.rate("/", s), field.rate("/", s), 2.5, practice),
         Comparison("readiness", ours.rate("/readyz", s), field.rate("/readyz", s), 2, practice),
         Comparison(
-            "list of 20 notes", ours.rate("/notes", s, "--script=/unique.lua"),
-            field.rate("/notes", s), 2, practice,
+            "list of 20 notes", ours.rate("/notes", s, NOT_CACHED),
+            field.rate("/notes", s, NOT_CACHED), 2, practice,
         ),
         Comparison("the same, cached", ours.rate("/notes", s), field.rate("/cached", s), 4, practice),
         Comparison(

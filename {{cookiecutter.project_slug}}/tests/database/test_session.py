@@ -7,7 +7,7 @@ from sqlalchemy import Connection, event, insert, select, text
 
 from {{ cookiecutter.project_slug }}.database import db
 from {{ cookiecutter.project_slug }}.database.models import Note
-from {{ cookiecutter.project_slug }}.database.session import in_transaction
+from {{ cookiecutter.project_slug }}.database.session import PLAIN_READ, in_transaction
 
 NEW = {"title": "New", "body": ""}
 
@@ -84,17 +84,26 @@ def test_request_that_reads_may_try_a_write(app: Flask) -> None:
     assert titles(app) == ["New"]
 
 
-@pytest.mark.parametrize(
-    "query",
-    [select(Note).execution_options(yield_per=10), select(Note).with_for_update()],
-    ids=["in parts", "under a lock"],
-)
-def test_what_needs_a_transaction_has_one(app: Flask, query: Any) -> None:
+def test_rows_that_are_read_in_parts_are_of_one_transaction(app: Flask) -> None:
     with app.test_request_context("/"):
         statement()
         db.session.commit()
         seen = watch()
-        rows = db.session.scalars(query)
+        rows = db.session.scalars(select(Note).execution_options(yield_per=10))
 
         assert [note.title for note in rows] == ["New"]
     assert seen[-1]
+
+
+@pytest.mark.parametrize(
+    ("sql", "plain"),
+    [
+        ("SELECT a, b \nFROM notes", True),
+        ("SELECT a \nFROM notes FOR UPDATE", False),
+        ("SELECT a FROM notes\nFOR NO KEY UPDATE SKIP LOCKED", False),
+        ("WITH gone AS (DELETE FROM notes RETURNING id) SELECT id FROM gone", False),
+        ("SAVEPOINT a", False),
+    ],
+)
+def test_transaction_is_spared_for_a_plain_read(sql: str, plain: bool) -> None:
+    assert bool(PLAIN_READ.match(sql)) is plain
