@@ -9,7 +9,7 @@ help: ## Show this list
 
 .PHONY: demo
 demo: .venv/ready ## Generate a service into build/ and start it: in Docker where that runs, else without
-	cookiecutter . --no-input --overwrite-if-exists --output-dir build
+	cookiecutter . --no-input --overwrite-if-exists --output-dir build project_slug=my_service
 	@if docker info >/dev/null 2>&1; then make -C build/my_service up; else make -C build/my_service run; fi
 
 .PHONY: test

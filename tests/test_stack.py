@@ -300,19 +300,28 @@ def test_migration_that_fails_keeps_the_service_from_starting(full):
     assert "Traceback" not in logs
 
 
-@pytest.mark.parametrize("options", [FULL, BARE], ids=name_of)
-def test_start_that_fails_says_why(engine, cookies_session, options):
+@pytest.mark.parametrize(
+    "options", [FULL, BARE, BARE | {"use_nginx": True}], ids=["full", "bare", "nginx"]
+)
+def test_start_that_fails_says_why_and_is_mended_by_the_next(engine, cookies_session, options):
     project = generate(cookies_session, options, "wrong", 8184)
     dotenv = project / ".env"
-    dotenv.write_text(dotenv.read_text().replace("localhost,", "http://localhost,"))
+    good = dotenv.read_text()
 
-    started = [run("make", way, cwd=project, check=False) for way in ("up", "deploy")]
-    free_containers(project)
+    try:
+        dotenv.write_text(good.replace("localhost,", "http://localhost,"))
+        failed = [run("make", way, cwd=project, check=False) for way in ("up", "deploy")]
+        dotenv.write_text(good)
+        run("make", "deploy", cwd=project)
+        answer = Stack(project, options, 8184).get("/livez")
+    finally:
+        free_containers(project)
 
-    for done in started:
+    for done in failed:
         assert done.returncode != 0
         assert "TRUSTED_HOSTS: Must be like example.com" in done.stdout
         assert "Traceback" not in done.stdout
+    assert answer.status == 200
 
 
 @pytest.fixture(scope="module", params=[FULL, BARE], ids=name_of)

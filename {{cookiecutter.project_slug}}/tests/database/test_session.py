@@ -7,7 +7,7 @@ from sqlalchemy import Connection, event, insert, select, text
 
 from {{ cookiecutter.project_slug }}.database import db
 from {{ cookiecutter.project_slug }}.database.models import Note
-from {{ cookiecutter.project_slug }}.database.session import PLAIN_READ, in_transaction
+from {{ cookiecutter.project_slug }}.database.session import PLAIN, in_transaction
 
 NEW = {"title": "New", "body": ""}
 
@@ -106,4 +106,4 @@ def test_rows_that_are_read_in_parts_are_of_one_transaction(app: Flask) -> None:
     ],
 )
 def test_transaction_is_spared_for_a_plain_read(sql: str, plain: bool) -> None:
-    assert bool(PLAIN_READ.match(sql)) is plain
+    assert bool(PLAIN.match(sql)) is plain

@@ -11,7 +11,8 @@ from typing import Any
 from flask import has_request_context, request
 from sqlalchemy import Connection, Engine, event, orm
 
-PLAIN_READ = re.compile(r"SELECT\b(?!.*\bFOR\b)", re.DOTALL)  # and locks nothing
+# What needs no transaction around it: neither writes nor locks
+PLAIN = re.compile(r"BEGIN$|SELECT\b(?!.*\bFOR\b)", re.DOTALL)
 
 
 class Session(orm.Session):
@@ -36,18 +37,13 @@ def begin(
     connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
 ) -> None:
     """Begin a transaction before ``statement``, unless it only reads rows, all at once."""
-    plain = PLAIN_READ.match(statement) and not context.execution_options.get("stream_results")
+    plain = PLAIN.match(statement) and not context.execution_options.get("stream_results")
     if not plain and not in_transaction(connection):
-        driver_of(connection).execute("BEGIN")
+        connection.exec_driver_sql("BEGIN")
 
 
 def in_transaction(connection: Connection) -> bool:
     """Whether the database has one open, whatever SQLAlchemy thinks of it."""
-    driver = driver_of(connection)
+    driver: Any = connection.connection.driver_connection
     sqlite = connection.dialect.name == "sqlite"
     return bool(driver.in_transaction if sqlite else driver.info.transaction_status)
-
-
-def driver_of(connection: Connection) -> Any:
-    """The connection of psycopg or sqlite3."""
-    return connection.connection.driver_connection
