@@ -42,8 +42,8 @@ def small_app(url: str | None) -> Flask:
     app.config.update(TESTING=True, REDIS_URL=url)
     health.init_app(app)
     bp = counter()
-    app.register_blueprint(bp)
     cache.init_app(app, bp)
+    app.register_blueprint(bp)
     return app
 
 
@@ -125,8 +125,8 @@ def test_login_of_the_blueprint_comes_first(app: Flask) -> None:
     bp = Blueprint("closed", __name__, url_prefix="/closed")
     bp.before_request(lambda: None if "open" in app.config else ("", 401))
     bp.get("")(lambda: "secret")
-    app.register_blueprint(bp)
     cache.init_app(app, bp)
+    app.register_blueprint(bp)
     client = app.test_client()
 
     app.config["open"] = True

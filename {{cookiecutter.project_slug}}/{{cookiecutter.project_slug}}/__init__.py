@@ -31,13 +31,13 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
 {% if cookiecutter.use_postgres %}
     database.init_app(app)
 {% endif %}
+{% if cookiecutter.use_redis %}
+    cache.init_app(app, {{ "notes.bp" if cookiecutter.use_postgres else "home.bp" }})
+{% endif %}
     toolbar.init_app(app)
 
 {% if cookiecutter.use_postgres %}
     app.register_blueprint(notes.bp)
 {% endif %}
     app.register_blueprint(home.bp)
-{% if cookiecutter.use_redis %}
-    cache.init_app(app, {{ "notes.bp" if cookiecutter.use_postgres else "home.bp" }})
-{% endif %}
     return app

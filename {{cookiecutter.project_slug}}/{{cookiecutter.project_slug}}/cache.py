@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from cachelib import SimpleCache
 from flask import Blueprint, Flask, Response, request
+from flask.typing import ResponseReturnValue
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -99,18 +100,25 @@ class Cache:
 def init_app(app: Flask, *blueprints: Blueprint) -> None:
     """Keep the answers to the GET requests of ``blueprints``, which must be the same for all.
 
-    They have to be registered: their own hooks, such as a login, come before an answer that is
-    kept. Whatever else writes what they show calls ``app.extensions["cache"][NAME].renew()``.
+    All hooks, such as one that asks for a login, come before an answer that is kept. Whatever else
+    writes what they show calls ``app.extensions["cache"][NAME].renew()``.
     """
     server = connect(app.config["REDIS_URL"])
     check = health.add_check(app, "redis", server.ping, gives_up=True)
     # Tests must not see each other's answers, nor those of the service.
     prefix = f"{app.name}:{uuid4().hex}" if app.testing else app.name
-    caches = app.extensions["cache"] = {}
+    caches: dict[str, Cache] = {}
+    app.extensions["cache"] = caches
     for blueprint in blueprints:
         cache = caches[blueprint.name] = Cache(server, f"{prefix}:{blueprint.name}", check)
-        app.before_request_funcs[blueprint.name].append(partial(look_up, cache))
         app.after_request_funcs[blueprint.name].append(partial(keep, cache))
+    ask_hooks = app.preprocess_request
+
+    def preprocess_request(*args: Any) -> ResponseReturnValue | None:
+        answer = ask_hooks(*args)
+        return look_up(caches) if answer is None else answer
+
+    app.preprocess_request = preprocess_request  # type: ignore[method-assign]
 
 
 def connect(url: str | None) -> Redis | InProcess:
@@ -125,10 +133,11 @@ def connect(url: str | None) -> Redis | InProcess:
     )
 
 
-def look_up(cache: Cache) -> Response | None:
+def look_up(caches: dict[str, Cache]) -> Response | None:
     """Answer from the cache, before the view is asked; but not those who say who they are."""
+    cache = caches.get(request.blueprint or "")
     personal = {"HTTP_AUTHORIZATION", "HTTP_COOKIE"} & request.environ.keys()
-    return cache.get() if request.method == "GET" and not personal else None
+    return cache.get() if cache and request.method == "GET" and not personal else None
 
 
 def keep(cache: Cache, response: Response) -> Response:
