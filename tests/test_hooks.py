@@ -100,17 +100,19 @@ def test_message_has_at_most_eight_lines(post):
     "outcome",
     [
         subprocess.CompletedProcess([], 2),
+        subprocess.CompletedProcess([], 0),  # and uv.lock is in a workspace's folder
         subprocess.TimeoutExpired("uv", 60),
         PermissionError("uv"),
     ],
 )
-def test_lock_that_fails_is_not_an_error(post, monkeypatch, outcome):
+def test_lock_that_fails_is_not_an_error(post, monkeypatch, tmp_path, outcome):
     def run(*_, **__):
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
     monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.chdir(tmp_path)
 
     assert post["lock"]() is False
 

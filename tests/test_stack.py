@@ -117,6 +117,21 @@ def test_static_file_is_kept_by_browsers(stack):
     assert response.headers.get_all("X-Content-Type-Options") == ["nosniff"]
 
 
+def test_static_file_comes_from_nginx_in_its_own_version(stack):
+    stack.needs("use_nginx")
+    address = re.search(r'href="(/static/style\.css\?v=\w+)"', stack.get("/").text)[1]
+
+    def from_the_service(address):
+        request = stack.get(address).getheader("X-Request-ID")
+        wait_for(lambda: any(request in line for line in stack.logs("nginx")), 5)
+        [line] = [line for line in stack.logs("nginx") if request in line]
+        return json.loads(line)["upstream_status"] != ""
+
+    plain = address.partition("?")[0]
+    addresses = (address, plain, f"{plain}?v=00000000")
+    assert [from_the_service(each) for each in addresses] == [False, False, True]
+
+
 def test_notes_can_be_written_and_read(stack):
     if not stack.options["use_postgres"]:
         assert stack.get("/notes").status == 404
@@ -194,7 +209,7 @@ def test_gunicorn_is_the_only_program_between_init_and_the_workers(stack):
 
     running = set(stack.inside("web", "sh", "-c", look, check=False).split()) - {"cat", "sh"}
 
-    assert running <= {"docker-init", "tini", "gunicorn", "python", "python3"}
+    assert {"gunicorn"} <= running <= {"docker-init", "tini", "gunicorn", "python", "python3"}
 
 
 def test_nginx_accepts_its_configuration(stack):

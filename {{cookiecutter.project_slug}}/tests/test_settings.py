@@ -141,6 +141,15 @@ def test_env_file_gets_what_it_lacks_and_keeps_the_rest(tmp_path: Path) -> None:
     assert (tmp_path / ".env").read_text() == f"{mine}\n# Of now.\nC=3\n"
 
 
+def test_env_file_may_have_any_encoding(tmp_path: Path) -> None:
+    (tmp_path / ".env.example").write_text("A=1\nB=2\n")
+    (tmp_path / ".env").write_bytes(b"A=\xfc\n")
+
+    assert env.write(tmp_path) == ["B"]
+
+    assert (tmp_path / ".env").read_bytes() == b"A=\xfc\n\nB=2\n"
+
+
 def test_make_env_says_what_it_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

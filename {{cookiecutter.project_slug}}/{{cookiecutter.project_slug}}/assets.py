@@ -10,7 +10,7 @@ from flask import Flask, Response, request
 
 
 def init_app(app: Flask) -> None:
-    """Make ``url_for("static", ...)`` add the version of the file as ``?v=``, for a year."""
+    """Make ``url_for("static", ...)`` add ``?v=``, the version under which a file is kept."""
     version: Callable[[str], str | None] = partial(digest, Path(app.static_folder or ""))
     if not app.debug:
         version = cache(version)

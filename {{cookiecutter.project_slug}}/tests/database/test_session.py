@@ -101,6 +101,7 @@ def test_rows_that_are_read_in_parts_are_of_one_transaction(app: Flask) -> None:
         ("SELECT a, b \nFROM notes", True),
         ("SELECT a \nFROM notes FOR UPDATE", False),
         ("SELECT a FROM notes\nFOR NO KEY UPDATE SKIP LOCKED", False),
+        ("SELECT a INTO copies FROM notes", False),
         ("WITH gone AS (DELETE FROM notes RETURNING id) SELECT id FROM gone", False),
         ("SAVEPOINT a", False),
     ],

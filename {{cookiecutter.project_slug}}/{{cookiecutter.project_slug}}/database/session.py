@@ -11,8 +11,8 @@ from typing import Any
 from flask import has_request_context, request
 from sqlalchemy import Connection, Engine, event, orm
 
-# What needs no transaction around it: neither writes nor locks
-PLAIN = re.compile(r"BEGIN$|SELECT\b(?!.*\bFOR\b)", re.DOTALL)
+# What needs no transaction before it: reading, without a lock or a new table, and BEGIN itself
+PLAIN = re.compile(r"BEGIN$|SELECT\b(?!.*\b(FOR|INTO)\b)", re.DOTALL)
 
 
 class Session(orm.Session):
