@@ -251,8 +251,9 @@ class BufferingWorker(ThreadWorker):
         super().set_accept_enabled(enabled)
         if self.alive:
             return
-        for listener in self.sockets:
-            while listener.fileno() >= 0 and select([listener], [], [], 0)[0]:
+        while self.sockets:  # none is left when gunicorn says so again
+            listener = self.sockets.pop()
+            while select([listener], [], [], 0)[0]:
                 self.accept(listener)
             listener.close()
 
