@@ -13,12 +13,18 @@ PACKAGE = Path(ANSWERS["project_slug"])
 OWNED = {
     "use_postgres": [
         "postgres",
-        PACKAGE / "database",
+        PACKAGE / "api.py",
+        PACKAGE / "database.py",
+        PACKAGE / "migrations",
+        PACKAGE / "models.py",
         PACKAGE / "notes.py",
-        "tests/database",
+        "tests/test_api.py",
+        "tests/test_database.py",
+        "tests/test_migrations.py",
+        "tests/test_notes.py",
     ],
     "use_redis": [PACKAGE / "cache.py", "tests/test_cache.py"],
-    "use_nginx": ["nginx"],
+    "use_nginx": ["nginx", "bin/deploy"],
 }
 LOCK_SECONDS = 60
 
@@ -35,7 +41,7 @@ def prune(answers, root=Path()):
 
 def write_env():
     """Write .env as the project itself does with ``make env``."""
-    runpy.run_path("config/env.py")["write"](Path.cwd())
+    runpy.run_path("bin/env")["write"](Path.cwd())
 
 
 def lock():

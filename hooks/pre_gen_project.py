@@ -17,16 +17,16 @@ DEVICES = {"aux", "con", "nul", "prn"} | {
 }
 # Names that PostgreSQL keeps for itself, and words that are no names in YAML
 WORDS = {"none", "public", "template0", "template1"} | {"false", "null", "true"}
-# What the generated project imports or runs, and the folders that it has of its own
+# What the generated project imports or runs, and its own folders and modules
 PROJECT_MODULES = {
-    "alembic", "asgiref", "ast_serialize", "async_timeout", "blinker", "cachelib", "click",
-    "colorama", "config", "coverage", "dotenv", "environs", "flask", "flask_debugtoolbar",
-    "flask_sqlalchemy_lite", "greenlet", "gunicorn", "hiredis", "iniconfig", "instance",
-    "itsdangerous", "jinja2", "librt", "mako", "markupsafe", "marshmallow", "mypy",
-    "mypy_extensions", "nginx", "packaging", "pathspec", "pip", "pluggy", "postgres", "psycopg",
-    "psycopg_binary", "pygments", "pytest", "pytest_cov", "python_dotenv", "python_json_logger",
-    "pythonjsonlogger", "redis", "ruff", "setuptools", "sqlalchemy", "tests", "types_gunicorn",
-    "typing_extensions", "tzdata", "uv", "werkzeug",
+    "alembic", "asgiref", "ast_serialize", "async_timeout", "bin", "blinker", "cachelib", "click",
+    "colorama", "config", "coverage", "dotenv", "environs", "flask", "flask_alembic",
+    "flask_caching", "flask_debugtoolbar", "flask_sqlalchemy_lite", "greenlet", "gunicorn",
+    "hiredis", "iniconfig", "instance", "itsdangerous", "jinja2", "librt", "locustfile", "mako",
+    "markupsafe", "marshmallow", "mypy", "mypy_extensions", "mypyc", "nginx", "packaging",
+    "pathspec", "pip", "pluggy", "postgres", "psycopg", "psycopg_binary", "py", "pygments",
+    "pytest", "pytest_cov", "python_dotenv", "python_json_logger", "pythonjsonlogger", "redis",
+    "ruff", "setuptools", "sqlalchemy", "tests", "typing_extensions", "tzdata", "uv", "werkzeug",
 }  # fmt: skip
 
 

@@ -5,10 +5,20 @@ import os
 import time
 from pathlib import Path
 
-from flask import Blueprint, session
+from flask import Blueprint, request, session
+
+VERSION = 0  # tests change these two
+START_SECONDS = 0
 
 bp = Blueprint("faults", __name__, url_prefix="/faults")
 FILE = Path("/tmp/faults")
+
+time.sleep(START_SECONDS)
+
+
+@bp.get("/version")
+def version():
+    return {"version": VERSION}
 
 
 @bp.get("/sleep/<int:seconds>")
@@ -28,10 +38,18 @@ def disk(mebibytes):
     return {}
 
 
+@bp.post("/upload")
+def upload():
+    size = 0
+    while data := request.stream.read(65_536):
+        size += len(data)
+    return {"bytes": size}
+
+
 @bp.get("/log/<int:lines>")
 def log(lines):
     for number in range(lines):
-        logging.getLogger(__name__).info("line %d of a flood %s", number, "x" * 200)
+        logging.getLogger(__name__).info("line %d of a flood %s", number, "x" * 3_000)
     return {}
 
 
@@ -39,3 +57,8 @@ def log(lines):
 def remember():
     session["visits"] = session.get("visits", 0) + 1
     return {"visits": session["visits"]}
+
+
+@bp.get("/seen")
+def seen():
+    return {"url": request.url, "root": request.script_root, "client": request.remote_addr}

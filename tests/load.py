@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import select
 import statistics
 import threading
 import time
@@ -11,9 +12,9 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Answers:
-    """What came back for one kind of request: when it was sent, how long it took, its status.
+    """The responses to one kind of request: when it was sent, how long it took, its status.
 
-    A request that got no answer has the status 0.
+    A request that got no response has the status 0.
     """
 
     seen: list[tuple[float, float, int]] = field(default_factory=list)
@@ -31,13 +32,13 @@ class Answers:
 
     @property
     def median(self):
-        return statistics.median(seconds for _, seconds, _ in self.seen)
+        return statistics.median([seconds for _, seconds, _ in self.seen] or [0])
 
     def good_since(self, moment):
         """Seconds from ``moment`` until a request was sent from which on all were answered 2xx."""
         bad = [sent for sent, _, status in self.seen if not 200 <= status < 300]
         good = [sent for sent, _, status in self.seen if 200 <= status < 300]
-        first = min(sent for sent in good if sent > max([moment, *bad]))
+        first = min((sent for sent in good if sent > max([moment, *bad])), default=float("inf"))
         return first - moment
 
     def __str__(self):
@@ -45,25 +46,62 @@ class Answers:
         return f"{statuses}; median {self.median * 1000:.0f} ms, slowest {self.slowest:.2f} s"
 
 
-class Load:
-    """Threads that send requests, each one again as soon as it is answered, but not at once.
+class Client:
+    """A client with one connection, which it keeps open or closes after each request."""
 
-    ``requests`` holds functions of a running number that return method, path and body.
+    def __init__(self, port, *, keep_alive=False, timeout=20):
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        self.headers = {"Content-Type": "application/json"}
+        if not keep_alive:
+            self.headers["Connection"] = "close"
+
+    def ask(self, method="GET", path="/", body=None):
+        """The status of the response; 0 when there is none."""
+        if self.connection.sock and select.select([self.connection.sock], [], [], 0)[0]:
+            self.connection.close()  # the server has closed it: every HTTP library looks first
+        try:
+            body = json.dumps(body) if body is not None else None
+            self.connection.request(method, path, body, self.headers)
+            response = self.connection.getresponse()
+            response.read()
+            return response.status
+        except (OSError, http.client.HTTPException):
+            self.connection.close()
+            return 0
+
+
+def ask(port, method="GET", path="/", body=None, timeout=20):
+    """The status of the response to one request; 0 when there is none."""
+    client = Client(port, timeout=timeout)
+    try:
+        return client.ask(method, path, body)
+    finally:
+        client.connection.close()
+
+
+class Load:
+    """Threads that send requests: a little after each response, or ``rate`` requests a second.
+
+    ``requests`` holds functions of a running number that return method, path and body. With
+    ``keep_alive``, every other thread keeps its connection open.
     """
 
-    def __init__(self, port, requests, threads=2, pause=0.02):
+    def __init__(self, port, requests, threads=2, rate=None, keep_alive=False):
         self.port = port
-        self.pause = pause
+        self.interval = rate and threads * len(requests) / rate
         self.answers = {name: Answers() for name in requests}
         self.stopped = threading.Event()
         self.acknowledged = []  # the bodies that were answered 201
+        kinds = [(kind, number) for number in range(threads) for kind in requests.items()]
         self.threads = [
-            threading.Thread(target=self.run, args=(name, make, number, threads))
-            for name, make in requests.items()
-            for number in range(threads)
+            threading.Thread(
+                target=self.run, args=(*kind, number, threads, keep_alive and order % 2, order)
+            )
+            for order, (kind, number) in enumerate(kinds)
         ]
 
     def __enter__(self):
+        self.begun = time.monotonic()
         for thread in self.threads:
             thread.start()
         return self
@@ -73,16 +111,19 @@ class Load:
         for thread in self.threads:
             thread.join()
 
-    def run(self, name, make, number, step):
-        while not self.stopped.is_set():
+    def run(self, name, make, number, step, keep_alive, order):
+        client = Client(self.port, keep_alive=keep_alive)
+        due = self.begun + (self.interval or 0) * order / len(self.threads)
+        while not self.stopped.wait(max(0, due - time.monotonic()) if self.interval else 0.02):
             method, path, body = make(number)
             begun = time.monotonic()
-            status = ask(self.port, method, path, body)
+            status = client.ask(method, path, body)
             self.answers[name].seen.append((begun, time.monotonic() - begun, status))
             if status == 201:
                 self.acknowledged.append(body)
             number += step
-            self.stopped.wait(self.pause)
+            due += self.interval or 0
+        client.connection.close()
 
     @property
     def statuses(self):
@@ -97,18 +138,3 @@ class Load:
 
     def __str__(self):
         return "; ".join(f"{name}: {answers}" for name, answers in self.answers.items())
-
-
-def ask(port, method="GET", path="/", body=None, timeout=20):
-    """The status of an answer; 0 when there is none."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
-    headers = {"Connection": "close", "Content-Type": "application/json"}
-    try:
-        connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-        response = connection.getresponse()
-        response.read()
-        return response.status
-    except (OSError, http.client.HTTPException):
-        return 0
-    finally:
-        connection.close()

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -37,9 +38,9 @@ class Stack:
             "docker", "compose", "-f", "compose.yaml", *arguments, cwd=self.project, check=check
         )
 
-    def get(self, path, method="GET", body=None, host=None, **headers):
-        """Ask the front door, in a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+    def get(self, path, method="GET", body=None, host=None, timeout=10, **headers):
+        """The response to a request to the published port, with a new connection."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         if body is not None:
             body, headers["Content-Type"] = json.dumps(body), "application/json"
@@ -51,7 +52,7 @@ class Stack:
         return response
 
     def containers(self):
-        """What Docker knows of each container, by service."""
+        """What `docker inspect` shows of each container, by service."""
         ids = self.compose("ps", "--all", "--quiet").stdout.split()
         found = json.loads(run("docker", "inspect", *ids, cwd=self.project).stdout)
         return {c["Config"]["Labels"]["com.docker.compose.service"]: c for c in found}
@@ -60,18 +61,24 @@ class Stack:
         """What ``command`` prints in the container of ``service``."""
         return self.compose("exec", "-T", service, *command, check=check).stdout
 
+    def memory(self, service):
+        """The bytes that the processes of a container have for themselves."""
+        text = self.inside(service, "sh", "-c", "cat /proc/[0-9]*/smaps_rollup", check=False)
+        return sum(int(size) << 10 for size in re.findall(r"^Pss_Anon: +(\d+) kB", text, re.M))
+
     def sql(self, query):
-        """The rows of a query that the superuser of the database asks."""
+        """The rows of a query that the superuser of the database runs."""
         psql = ["psql", "--username=postgres", "--tuples-only", "--no-align", self.project.name]
         return self.inside("postgres", *psql, "-c", query).split("\n")[:-1]
 
-    def logs(self, service):
-        text = self.compose("logs", "--no-log-prefix", "--no-color", service).stdout
+    def logs(self, service, *options):
+        """The lines of its log, without empty ones."""
+        text = self.compose("logs", "--no-log-prefix", "--no-color", *options, service).stdout
         return [line for line in text.splitlines() if line.strip()]
 
 
 def apart(slug):
-    """A name that no stack of the user's has: what begins with it is deleted, data included."""
+    """A name that no stack of the user's has: stacks with this name are deleted with their data."""
     return f"trial-{slug}"
 
 
@@ -141,13 +148,13 @@ def engine():
 
 
 def generate(cookies, options, slug, port):
-    """A project whose stack gets in the way of no other: it is called :func:`apart`, on ``port``."""
+    """A project whose stack has a name and a port that no other has."""
     result = cookies.bake(extra_context={"project_slug": slug, **options})
     assert result.exception is None, result.exception
     name = "HTTP_PORT" if options["use_nginx"] else "PORT"
     with (result.project_path / ".env").open("a") as settings:
         settings.write(f"COMPOSE_PROJECT_NAME={apart(slug)}\n{name}={port}\n")
-    free_containers(result.project_path)  # which a run that was killed has left
+    free_containers(result.project_path)  # of an earlier run that was killed
     return result.project_path
 
 
@@ -156,7 +163,7 @@ CANARY = "canary-4f1c9e7ab2"  # stands in files that no image may hold
 
 @contextmanager
 def laboratory(cookies, options, slug, port):
-    """The production shape with endpoints that misbehave, with no limit of rates, on ``port``."""
+    """The production stack with the endpoints of faults.py, without rate limits, on ``port``."""
     project = generate(cookies, options, slug, port)
     shutil.copy(Path(__file__).with_name("faults.py"), project / slug / "faults.py")
     factory = project / slug / "__init__.py"
@@ -166,7 +173,7 @@ def laboratory(cookies, options, slug, port):
         .replace("    return app", "    app.register_blueprint(faults.bp)\n    return app")
     )
     with (project / ".env").open("a") as settings:
-        settings.write("RATE_LIMIT=100000r/s\nRATE_BURST=10000\n")
+        settings.write("RATE_LIMIT=100000r/s\nRATE_BURST=10000\nMAX_CONTENT_LENGTH=100000000\n")
     for secret in (".env.local", ".git/config", "instance/lab.db", "secrets/key.pem", "id_rsa"):
         (project / secret).parent.mkdir(exist_ok=True)
         (project / secret).write_text(CANARY)
@@ -179,14 +186,14 @@ def laboratory(cookies, options, slug, port):
 
 @pytest.fixture(scope="session")
 def lab(engine, cookies_session):
-    """Everything, behind nginx."""
+    """With all services."""
     with laboratory(cookies_session, COMBINATIONS[0], "lab", 8180) as stack:
         yield stack
 
 
 @pytest.fixture(scope="session")
 def open_lab(engine, cookies_session):
-    """The service itself at the front door, with PostgreSQL and Redis."""
+    """With PostgreSQL and Redis, without nginx."""
     options = COMBINATIONS[0] | {"use_nginx": False}
     with laboratory(cookies_session, options, "open_lab", 8181) as stack:
         yield stack
@@ -194,13 +201,13 @@ def open_lab(engine, cookies_session):
 
 @pytest.fixture(params=["lab", "open_lab"], ids=["nginx", "direct"])
 def door(request):
-    """Each kind of front door."""
+    """With nginx and without."""
     return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session", params=COMBINATIONS, ids=name_of)
 def stack(request, engine, cookies_session):
-    """The production shape of a combination, with nothing but the generated files."""
+    """The production stack of a combination, as it is generated."""
     options = request.param
     slug = "stack_" + name_of(options).replace("-", "_")
     project = generate(cookies_session, options, slug, 8182)

@@ -1,20 +1,28 @@
-"""What happens to a service when something that it needs fails, hangs or is full.
+"""What clients see when something that the service needs fails, hangs or is full, and during deployments.
 
-Each test puts load on the whole stack, breaks one thing, mends it, and prints what clients saw.
+Each test puts load on the whole stack, breaks one thing, repairs it, and prints what clients saw.
+``DEPLOYMENTS=20`` makes each kind of deployment twenty times, and more kinds of them.
 """
 
+import itertools
 import json
+import os
 import re
+import signal
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import run
+from conftest import ENVIRONMENT, run
 from load import Load, ask
 from stacks import Stack, free_containers, generate, report, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.xdist_group("docker")]
+DEPLOYMENTS = int(os.environ.get("DEPLOYMENTS", "1"))
 
 
 def stop(lab, service):
@@ -34,13 +42,13 @@ def unpause(lab, service):
 
 
 def kill(lab, service):
-    """What the container runs, which is the only child of docker-init."""
+    """Kill the server, which is the only child of docker-init."""
     command = "kill -9 $(cat /proc/1/task/1/children)"
     lab.inside(service, "sh", "-c", command, check=False)  # the shell may end with the container
 
 
 def restarted(lab, service):
-    """Docker starts by itself what died."""
+    """Docker starts a container that has ended."""
     assert lab.containers()[service]["RestartCount"] > 0
 
 
@@ -50,38 +58,29 @@ def disconnect(lab, service):
 
 
 def reconnect(lab, service):
-    container = lab.containers()[service]["Id"]
-    run(
-        "docker",
-        "network",
-        "connect",
-        "--alias",
-        service,
-        f"{lab.name}_data",
-        container,
-        cwd=lab.project,
-    )
+    container, alias = lab.containers()[service]["Id"], ["--alias", service]
+    run("docker", "network", "connect", *alias, f"{lab.name}_data", container, cwd=lab.project)
 
 
 FAULTS = {
     "stopped": (stop, start),
-    "hung": (pause, unpause),
     "killed": (kill, restarted),
     "cut-off": (disconnect, reconnect),
+    "hung": (pause, unpause),
 }
 
 run_number = iter(range(1_000))
 
 
-def everything():
-    """Requests of all kinds; each list is another page, which no cache holds."""
+def everything(body=""):
+    """Requests of all kinds; each list is another page, which is not in the cache."""
     title = f"run {next(run_number)}"
     return {
         "page": lambda number: ("GET", "/", None),
         "livez": lambda number: ("GET", "/livez", None),
         "readyz": lambda number: ("GET", "/readyz", None),
         "list": lambda number: ("GET", f"/notes?page={number + 1}", None),
-        "note": lambda number: ("POST", "/notes", {"title": f"{title}, {number}"}),
+        "note": lambda number: ("POST", "/notes", {"title": f"{title}, {number}", "body": body}),
     }
 
 
@@ -101,49 +100,90 @@ def lost(lab, load):
     return [note["title"] for note in load.acknowledged if note["title"] not in titles]
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("service", ["postgres", "redis"])
-def test_service_outlives_what_it_needs(lab, service, fault):
+@dataclass
+class Seen:
+    """What clients saw while a service failed for five seconds."""
+
+    load: Load
+    broken: float  # when
+    returning: float
+    mended: float
+
+    def answers(self, kind):
+        """The responses to one kind of request."""
+        return self.load.answers[kind]
+
+    def before(self, kind):
+        return self.answers(kind).between(0, self.broken - 0.5)
+
+    def middle(self, kind):
+        """Without the first and the last second, in which a request may see both states."""
+        return self.answers(kind).between(self.broken + 1.5, self.returning - 1)
+
+    @property
+    def recovery(self):
+        """Seconds from its return until it was used again."""
+        kinds = ("readyz", "list", "note")
+        return max(self.answers(kind).good_since(self.mended) for kind in kinds)
+
+
+def break_down(lab, service, fault):
     wait_for(lambda: is_ready(lab), 20)
     before = identity(lab)
     hurt, mend = FAULTS[fault]
 
     with Load(lab.port, everything()) as load:
-        time.sleep(2)
+        time.sleep(1)
         hurt(lab, service)
         broken = time.monotonic()
-        time.sleep(6)
+        time.sleep(5)
         returning = time.monotonic()
         mend(lab, service)
-        mended = time.monotonic()
-        time.sleep(10)
+        seen = Seen(load, broken, returning, time.monotonic())
+        wait_for(lambda: seen.recovery < float("inf"), 20)
+        time.sleep(2)
 
-    during = {name: seen.between(broken, returning) for name, seen in load.answers.items()}
-    recovery = max(load.answers[name].good_since(mended) for name in ("readyz", "list", "note"))
     missing = lost(lab, load)
-    report(f"{service} {fault}: recovered {recovery:.1f} s after its return, lost {len(missing)} "
-           f"of {len(load.acknowledged)} notes")  # fmt: skip
-    for name, seen in during.items():
-        report(f"    {name}: {seen}")
-
-    limit = 4 if service == "postgres" else 1
-    for name in ("page", "livez", "list", "note"):
-        assert load.answers[name].slowest <= limit, name
-    for name in ("page", "livez"):
-        assert set(load.answers[name].statuses) == {200}
-        assert during[name].median < 0.1
-    if fault != "killed":
-        middle = during["readyz"].between(broken + 2, returning - 2).seen
-        assert middle
-        assert [
-            (sent - broken, took, status) for sent, took, status in middle if status != 503
-        ] == []
-    assert during["readyz"].slowest <= 2
-    needing = {200, 201, 503} if service == "postgres" else {200, 201}
-    assert {*load.answers["list"].statuses, *load.answers["note"].statuses} <= needing
-    assert recovery <= 2
+    report(f"{service} {fault}: used again {seen.recovery:.1f} s after its return, lost "
+           f"{len(missing)} of {len(load.acknowledged)} notes")  # fmt: skip
+    for kind, answers in load.answers.items():
+        report(f"    {kind}: {answers.between(broken, returning)}")
     assert missing == []
     assert identity(lab) == before
+    return seen
+
+
+@pytest.mark.parametrize("fault", ["stopped", "killed", "cut-off"])
+def test_without_postgres_only_what_needs_it_is_answered_503(lab, fault):
+    seen = break_down(lab, "postgres", fault)
+
+    for kind in ("page", "livez"):
+        assert set(seen.answers(kind).statuses) == {200}, kind
+        assert seen.answers(kind).slowest <= 1, kind
+    # In a request that has its data already, the last ROLLBACK may fail, after all error handlers.
+    assert sum(seen.answers(kind).statuses[500] for kind in ("list", "readyz")) <= 2
+    for kind in ("list", "note", "readyz"):
+        assert set(seen.answers(kind).statuses) <= {200, 201, 500, 503}, kind
+        assert seen.answers(kind).slowest <= 5, kind
+        assert fault == "killed" or set(seen.middle(kind).statuses) == {503}, kind
+    assert seen.recovery <= 3
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_without_redis_every_request_is_answered(lab, fault):
+    seen = break_down(lab, "redis", fault)
+
+    for kind in ("page", "livez", "list", "note"):
+        assert set(seen.answers(kind).statuses) <= {200, 201}, kind
+        assert seen.answers(kind).slowest <= 1 + seen.before(kind).slowest, kind
+    assert set(seen.answers("readyz").statuses) <= {200, 503}
+    assert seen.answers("readyz").slowest <= 1 + seen.before("readyz").slowest
+    assert fault == "killed" or set(seen.middle("readyz").statuses) == {503}
+    assert seen.recovery <= 3
+
+
+def test_service_recovers_from_a_frozen_postgres_without_a_restart(lab):
+    assert break_down(lab, "postgres", "hung").recovery <= 10
 
 
 def test_service_starts_without_what_it_needs(lab):
@@ -158,39 +198,39 @@ def test_service_starts_without_what_it_needs(lab):
     report(f"cold start: ready {took:.1f} s after the start of the others")
     assert (page.status, ready.status, notes.status) == (200, 503, 503)
     assert json.loads(ready.text)["checks"] == {"postgres": "failing", "redis": "failing"}
-    reasons = [line for line in lab.logs("web") if "is not ready" in line]
-    assert reasons
+    assert notes.getheader("Retry-After") == "5"
+    assert [line for line in lab.logs("web") if "is not ready" in line]
     assert lab.get("/notes").status == 200
 
 
-def test_two_migration_jobs_at_once_make_one_upgrade(lab):
+def test_two_migrations_at_once_make_one_upgrade(lab):
     job = ["run", "--rm", "--no-TTY", "migrate"]
-    lab.compose(*job, "flask", "downgrade", "base")
+    lab.compose(*job, "flask", "db", "downgrade", "base")
 
     with ThreadPoolExecutor() as pool:
         outputs = list(pool.map(lambda _: lab.compose(*job).stdout, range(2)))
 
     upgrades = "".join(outputs).count("Running upgrade")
-    report(f"two migration jobs at once: {upgrades} upgrade")
+    report(f"two migrations at once: {upgrades} upgrade")
     assert upgrades == 1
     assert lab.get("/notes").status == 200
 
 
-def test_database_without_room_refuses_writes_and_goes_on(engine, cookies_session):
+def test_database_without_room_refuses_writes_and_recovers(engine, cookies_session):
     """Its volume is a small file system in memory, which a second container keeps mounted."""
     options = {"use_postgres": True, "use_redis": False, "use_nginx": False}
     project = generate(cookies_session, options, "small", 8186)
     small = Stack(project, options, 8186)
     volume, holder = f"{small.name}_postgres18", f"{small.name}-holder"
     tmpfs = ["--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=size=160m"]
+    image = small.compose("config", "--images", "postgres").stdout.split()[0]
     run("docker", "rm", "--force", holder, cwd=project, check=False)
     run("docker", "volume", "rm", volume, cwd=project, check=False)
     run("docker", "volume", "create", *tmpfs, volume, cwd=project)
-    small.compose("build")
-    keep = ["--entrypoint=sleep", f"--volume={volume}:/kept", f"{small.name}-postgres", "300"]
+    keep = ["--entrypoint=sleep", f"--volume={volume}:/kept", image, "300"]
     run("docker", "run", "--detach", "--rm", f"--name={holder}", *keep, cwd=project)
     try:
-        small.compose("up", "--detach", "--wait")
+        small.compose("up", "--detach", "--build", "--wait")
         fill_and_make_room(small)
     finally:
         run("docker", "rm", "--force", holder, cwd=project)
@@ -200,14 +240,15 @@ def test_database_without_room_refuses_writes_and_goes_on(engine, cookies_sessio
 def fill_and_make_room(small):
     ballast = "$PGDATA/ballast"
     before = identity(small)
-    with Load(small.port, everything(), threads=1) as load:
+    with Load(small.port, everything("x" * 5_000), threads=1) as load:
         time.sleep(1)
         small.inside("postgres", "sh", "-c", f"cat /dev/zero >{ballast}", check=False)
         full = time.monotonic()
-        time.sleep(6)
+        time.sleep(5)
         small.inside("postgres", "sh", "-c", f"rm {ballast}")
         emptied = time.monotonic()
-        time.sleep(10)
+        wait_for(lambda: load.answers["note"].good_since(emptied) < float("inf"), 20)
+        time.sleep(2)
 
     during = {name: seen.between(full, emptied) for name, seen in load.answers.items()}
     report(f"volume full: {len(load.acknowledged)} notes acknowledged, recovered "
@@ -224,7 +265,7 @@ def fill_and_make_room(small):
 
 
 def slow_requests(door, number, seconds):
-    """As many requests that take as long, already in progress; their statuses come later."""
+    """Requests that take as long, already in progress; their statuses come later."""
     pool = ThreadPoolExecutor(number)
     futures = [
         pool.submit(ask, door.port, path=f"/faults/sleep/{seconds}", timeout=60)
@@ -239,7 +280,7 @@ def results(futures):
 
 
 def test_requests_in_progress_are_answered_when_the_service_stops(door):
-    futures = slow_requests(door, 6, 6)
+    futures = slow_requests(door, 6, 5)
 
     begun = time.monotonic()
     door.compose("stop", "web")
@@ -260,7 +301,7 @@ def workers(door):
     return [int(pid) for pid in door.inside("web", "sh", "-c", look).split()]
 
 
-def test_worker_that_is_killed_takes_its_own_requests_only(lab):
+def test_worker_that_is_killed_fails_its_own_requests_only(lab):
     before = identity(lab)
     futures = slow_requests(lab, 6, 3)
 
@@ -273,16 +314,17 @@ def test_worker_that_is_killed_takes_its_own_requests_only(lab):
     report(f"worker killed: six slow requests {statuses}; the others: {load}")
     assert set(statuses) <= {200, 502}
     assert 200 in statuses
-    assert load.answers["page"].statuses[502] <= 4  # one for each of its threads that ask
+    assert load.answers["page"].statuses[502] <= 2  # one for each thread
+    assert load.statuses.keys() <= {200, 502}
     assert identity(lab) == before
 
 
 def test_workers_are_replaced_without_a_failed_request(lab):
-    """As gunicorn does by itself with ``max_requests``, and all at once on SIGHUP."""
+    """As gunicorn does with ``max_requests``, and all at once on SIGHUP."""
     replaced = set()
 
-    with Load(lab.port, everything()) as load:
-        for _ in range(6):
+    with Load(lab.port, everything(), keep_alive=True) as load:
+        for _ in range(3):
             both = workers(lab)
             replaced.update(both)
             lab.inside("web", "sh", "-c", f"kill -TERM {both[1]}")
@@ -292,13 +334,18 @@ def test_workers_are_replaced_without_a_failed_request(lab):
         time.sleep(4)
 
     replaced -= set(workers(lab))
-    report(f"{len(replaced)} workers replaced: {load}")
-    assert len(replaced) >= 7
+    report(f"{len(replaced)} workers replaced: {load.outcome}; {load}")
+    assert len(replaced) >= 4
     assert set(load.statuses) <= {200, 201}
 
 
+def scale(lab, number):
+    lab.compose("up", "--detach", "--wait", "--no-deps", f"--scale=web={number}", "web")
+
+
 def test_container_that_hangs_does_not_hold_up_the_other(lab):
-    lab.compose("up", "--detach", "--wait", "--no-deps", "--scale=web=2", "web")
+    scale(lab, 2)
+    time.sleep(3)  # nginx looks for new containers every two seconds
     clients = 8
     hung = max(lab.compose("ps", "--format={{.Name}}", "web").stdout.split())
 
@@ -309,87 +356,190 @@ def test_container_that_hangs_does_not_hold_up_the_other(lab):
         time.sleep(4)
         run("docker", "unpause", hung, cwd=lab.project)
 
-    lab.compose("up", "--detach", "--wait", "--no-deps", "--scale=web=1", "web")
+    scale(lab, 1)
+    time.sleep(3)  # until nginx has forgotten the other
     seconds = [took for _, took, _ in load.answers["page"].between(begun, begun + 4).seen]
     held = sum(took > 1 for took in seconds)
     report(f"one of two containers hangs: held {held} of {len(seconds)} requests; {load}")
-    assert held < clients
+    assert 0 < held < clients
     assert len(seconds) >= 100
     assert set(load.statuses) == {200}
 
 
-def test_new_version_replaces_the_old_one_without_a_failed_request(lab):
-    lab.compose("up", "--detach", "--wait", "--no-deps", "--scale=web=2", "web")
-    old = set(lab.compose("ps", "--quiet", "web").stdout.split())
-
-    with Load(lab.port, everything(), threads=3, pause=0.01) as load:
-        time.sleep(1)
-        run("make", "deploy", cwd=lab.project)
-        time.sleep(2)
-
-    new = set(lab.compose("ps", "--quiet", "web").stdout.split())
-    lab.compose("up", "--detach", "--wait", "--no-deps", "--scale=web=1", "web")
-    report(f"new version, two replicas: {load.outcome}; {load}")
-    assert len(new) == 2
-    assert not new & old
-    assert load.statuses.total() >= 2_000
-    assert set(load.statuses) <= {200, 201}
+def replace(file, pattern, new):
+    """Replace what matches ``pattern`` in a file."""
+    text, number = re.subn(pattern, new, file.read_text(), flags=re.MULTILINE)
+    assert number == 1
+    file.write_text(text)
 
 
-def add_bad_migration(package):
-    """Create a table that is there already."""
-    first = package / "database/migrations/versions/0001_create_notes.py"
-    text = first.read_text().replace('revision = "0001"', 'revision = "0002"')
+version_number = itertools.count(1)
+
+
+def new_version(lab, start_seconds=0):
+    """Change the code of the service, which may take longer to start then."""
+    number = next(version_number)
+    file = lab.project / lab.project.name / "faults.py"
+    replace(file, r"^VERSION = \d+", f"VERSION = {number}")
+    replace(file, r"^START_SECONDS = \d+", f"START_SECONDS = {start_seconds}")
+    return number
+
+
+def web_containers(lab):
+    return lab.compose("ps", "--all", "--quiet", "web").stdout.split()
+
+
+KINDS = [(5, 1, 0), (30, 1, 0), (200, 1, 0), (30, 2, 0), (30, 1, 10)]
+if DEPLOYMENTS > 1:
+    KINDS = list(itertools.product([5, 30, 200], [1, 2], [0, 10]))
+
+
+@pytest.mark.parametrize(("rate", "replicas", "start_seconds"), KINDS)
+def test_deployment_loses_no_request(lab, rate, replicas, start_seconds):
+    """Half of the clients keep their connections open, and a fifth of the requests are POSTs."""
+    outcomes = []
+    if len(web_containers(lab)) != replicas:
+        run("make", "deploy", f"replicas={replicas}", cwd=lab.project)
+    for _ in range(DEPLOYMENTS):
+        old, number = set(web_containers(lab)), new_version(lab, start_seconds)
+        slow = slow_requests(lab, 2, 10)
+
+        with Load(lab.port, everything(), 2 if rate < 100 else 6, rate, keep_alive=True) as load:
+            begun = time.monotonic()
+            deployed = run("make", "deploy", cwd=lab.project)
+            took = time.monotonic() - begun
+            versions = {json.loads(lab.get("/faults/version").text)["version"] for _ in range(8)}
+            time.sleep(1)
+
+        new = set(web_containers(lab))
+        outcomes.append(f"{load.outcome} in {took:.0f} s")
+        assert versions == {number}
+        assert len(new) == replicas
+        assert not new & old
+        assert f"http://127.0.0.1:{lab.port}" in deployed.stdout.splitlines()[-1]
+        assert load.statuses.total() >= rate * took / 2
+        assert set(load.statuses) <= {200, 201}, outcomes
+        assert results(slow) == [200, 200]
+
+    report(f"deployment at {rate} requests/s, replicas: {replicas}, start: {start_seconds} s: "
+           f"{'; '.join(outcomes)}")  # fmt: skip
+
+
+def break_migration(project):
+    """Create a table that exists."""
+    first = project / project.name / "migrations/0001_create_notes.py"
+    text = first.read_text().replace('revision = "0001"', 'revision = "0002"', 1)
+    text = re.sub("^branch_labels.*", "branch_labels = None", text, flags=re.M)
     bad = first.with_name("0002_again.py")
     bad.write_text(text.replace("down_revision = None", 'down_revision = "0001"'))
-    return bad
 
 
-def break_server(package):
+def break_server(project):
     """A mistake that shows only when ``web`` starts, after the migrations."""
-    file = package.parent / "config/bad.py"
-    file.write_text("import no_such_module\n")
-    server = package.parent / "config/gunicorn.py"
-    server.write_text(server.read_text() + "\nimport config.bad  # noqa\n")
-    return file
+    server = project / "config/gunicorn.py"
+    server.write_text(server.read_text() + "\nimport no_such_module  # noqa\n")
 
 
-def deploy_under_load(door, make_bad):
-    """The exit code of a deployment, what it printed, and what clients saw meanwhile."""
-    server = door.project / "config/gunicorn.py"
-    text = server.read_text()
-    bad = make_bad(door.project / door.project.name)
-    before = identity(door)
+def break_nginx(project):
+    replace(project / "nginx/nginx.conf.template", "gzip on;", "gzip onn;")
+
+
+def break_settings(project):
+    replace(project / ".env", "^TRUSTED_HOSTS=localhost", "TRUSTED_HOSTS=http://localhost")
+
+
+@contextmanager
+def unchanged(project):
+    """Restore the files of a project."""
+    files = {p: p.read_bytes() for p in project.rglob("*") if p.is_file() and ".git" not in p.parts}
     try:
-        with Load(door.port, everything(), threads=1) as load:
-            deployed = run("make", "deploy", cwd=door.project, check=False)
+        yield
     finally:
-        bad.unlink()
-        server.write_text(text)
-        door.compose("build")
+        for path in project.rglob("*.py"):
+            if path not in files:
+                path.unlink()
+        for path, content in files.items():
+            path.write_bytes(content)
 
-    report(f"deployment with {bad.name}: exit code {deployed.returncode}; {load.outcome}; {load}")
+
+def deploy_under_load(door, mistake):
+    """What a deployment printed that failed, while clients did not see it."""
+    before, containers = identity(door), web_containers(door)
+    with unchanged(door.project):
+        mistake(door.project)
+        with Load(door.port, everything(), rate=30, keep_alive=True) as load:
+            deployed = run("make", "deploy", cwd=door.project, check=False)
+            time.sleep(1)
+    door.compose("build")
+
+    report(f"deployment with {mistake.__name__}: exit code {deployed.returncode}; {load.outcome}")
     assert deployed.returncode != 0
     assert identity(door) == before
+    assert web_containers(door) == containers
     assert set(load.statuses) <= {200, 201}
     return deployed.stdout
 
 
-def test_migration_that_fails_leaves_the_old_version_in_place(door):
-    assert "already exists" in deploy_under_load(door, add_bad_migration)
+def test_migration_that_fails_leaves_the_old_version_running(door):
+    assert "already exists" in deploy_under_load(door, break_migration)
 
 
-def test_version_that_does_not_start_leaves_the_old_one_in_place(lab):
-    containers = lab.compose("ps", "--all", "--quiet", "web").stdout
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (break_server, "No module named 'no_such_module'"),
+        (break_nginx, 'invalid value "onn" in "gzip" directive'),
+        (break_settings, "TRUSTED_HOSTS: Must be like example.com"),
+    ],
+)
+def test_deployment_that_fails_says_why_and_leaves_the_old_version_running(lab, mistake, message):
+    printed = deploy_under_load(lab, mistake)
 
-    printed = deploy_under_load(lab, break_server)
-
-    assert re.search(rf"container {lab.name}-web-\d+ (is unhealthy|exited)", printed), printed
-    assert "No module named 'no_such_module'" in printed
-    assert lab.compose("ps", "--all", "--quiet", "web").stdout == containers
+    assert message in "\n".join(printed.splitlines()[-25:])
 
 
-def test_request_that_needs_too_much_memory_takes_nobody_with_it(lab):
+def test_deployment_that_was_interrupted_can_be_made_again(lab):
+    """Once while the new container starts, and once while nginx ends its old processes."""
+    old = web_containers(lab)
+
+    def servers():
+        return lab.inside("nginx", "cat", "/tmp/servers.conf")
+
+    with Load(lab.port, everything(), rate=30, keep_alive=True) as load:
+        new_version(lab, start_seconds=10)
+        interrupt(lab, lambda: len(web_containers(lab)) == 2)
+        after_the_first = web_containers(lab)
+        new_version(lab)
+        held = slow_requests(lab, 2, 20)
+        interrupt(lab, lambda: "resolve" not in servers())
+        last = new_version(lab)
+        run("make", "deploy", "replicas=1", cwd=lab.project)
+        time.sleep(1)
+
+    report(f"deployments interrupted: {load.outcome}")
+    assert after_the_first == old
+    assert json.loads(lab.get("/faults/version").text)["version"] == last
+    assert len(web_containers(lab)) == 1
+    assert set(load.statuses) <= {200, 201}
+    assert results(held) == [200, 200]
+
+
+def interrupt(lab, moment):
+    """Begin a deployment, and press Ctrl-C at a moment."""
+    with subprocess.Popen(
+        ["make", "deploy"],
+        cwd=lab.project,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as deployment:
+        wait_for(moment, 60)
+        os.killpg(deployment.pid, signal.SIGINT)
+    assert deployment.returncode != 0
+
+
+def test_request_that_needs_too_much_memory_ends_one_worker_only(lab):
     before = identity(lab)
 
     with Load(lab.port, {"page": everything()["page"]}) as load:
@@ -416,7 +566,7 @@ def test_full_temporary_file_system_fails_the_request_that_filled_it(lab):
     assert set(load.statuses) <= {200, 201}
 
 
-def test_endless_forking_stays_in_its_container(lab):
+def test_processes_without_end_are_limited_to_their_container(lab):
     fork = "for i in $(seq 200); do sleep 3 & done"
 
     with Load(lab.port, everything(), threads=1) as load:
@@ -430,43 +580,27 @@ def test_endless_forking_stays_in_its_container(lab):
         assert set(load.answers[name].statuses) <= {200, 201}
 
 
-def timed(lab, path, timeout=20):
-    begun = time.monotonic()
-    return ask(lab.port, path=path, timeout=timeout), round(time.monotonic() - begun, 2)
-
-
 def test_busy_service_is_healthy(lab):
-    futures = slow_requests(lab, 40, 4)  # for 16 threads: the last ones wait for eight seconds
-    probes = [timed(lab, path) for path in ("/livez", "/readyz")]
-
+    futures = slow_requests(lab, 40, 3)  # for 16 threads: the last ones wait for six seconds
     begun = time.monotonic()
-    lab.inside("web", "python", "-m", "config.healthcheck")
+    health = lab.compose("exec", "-T", "web", "python", "bin/healthcheck", check=False)
     took = time.monotonic() - begun
 
-    report(f"40 requests of 4 s for 16 threads: probes {probes}, health check {took:.1f} s; "
+    report(f"40 requests of 3 s for 16 threads: health check {took:.1f} s; "
            f"{results(futures).count(200)} answered 200")  # fmt: skip
     assert results(futures) == [200] * 40
-    assert lab.containers()["web"]["State"]["Health"]["Status"] == "healthy"
-    assert [(status, seconds < 1) for status, seconds in probes] == [(200, True)] * 2
-
-
-def test_request_that_takes_too_long_is_answered_by_nginx(lab):
-    status, took = timed(lab, "/faults/sleep/64", timeout=70)
-
-    report(f"request of 64 s: {status} after {took} s")
-    assert status == 504
-    assert 59 < took < 62
+    assert health.returncode == 0, health.stdout
     assert lab.containers()["web"]["State"]["Health"]["Status"] == "healthy"
 
 
 def test_flood_of_log_lines_is_cut(lab):
-    assert ask(lab.port, path="/faults/log/120000", timeout=60) == 200
+    assert ask(lab.port, path="/faults/log/12000", timeout=60) == 200
 
     container = lab.containers()["web"]
     assert container["HostConfig"]["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}
     kept = Path(container["LogPath"]).parent
     if not kept.is_dir():
-        pytest.skip("the engine keeps its logs where this process cannot look")
+        pytest.skip("the engine stores its logs where this process cannot look")
     size = sum(file.stat().st_size for file in kept.glob("*.log*"))
-    report(f"120 000 lines of 300 bytes: {size / 1e6:.0f} MB kept")
+    report(f"12,000 lines of 3 kB: {size / 1e6:.0f} MB kept")
     assert 10e6 < size < 32e6

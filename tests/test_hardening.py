@@ -1,4 +1,4 @@
-"""Every service of every stack, from outside (`docker inspect`) and from inside (`/proc`).
+"""Every service of every stack, seen from outside (`docker inspect`) and from inside (`/proc`).
 
 The numbers are those of the CIS Docker Benchmark 1.6, section 5, where it has one for the rule.
 """
@@ -50,8 +50,11 @@ def facts(container, service, networks):
         <= {network["name"] for network in networks.values()},
         "no host namespace (5.16, 5.17, 5.21)": "host"
         not in {host["PidMode"], host["IpcMode"], host["UTSMode"], host["NetworkMode"]},
-        "nothing of the host is mounted (5.6, 5.7, 5.32)": all(
-            mount["Type"] in {"volume", "tmpfs"} for mount in container["Mounts"]
+        "of the host, only the SQL script is mounted (5.6, 5.7, 5.32)": all(
+            mount["Type"] in {"volume", "tmpfs"}
+            or mount["Destination"] == "/docker-entrypoint-initdb.d"
+            and not mount["RW"]
+            for mount in container["Mounts"]
         ),
     }
 
@@ -71,7 +74,7 @@ def test_sixteen_facts_hold_for_every_service(stack):
 
 
 def section_5(container):
-    """Section 5 of the CIS Docker Benchmark 1.6, as far as a container can be asked about it."""
+    """Section 5 of the CIS Docker Benchmark 1.6, as far as `docker inspect` shows it."""
     host, mounts = container["HostConfig"], container["Mounts"]
     published = [b for bound in (host["PortBindings"] or {}).values() for b in bound]
     system = ("/boot", "/dev", "/etc", "/lib", "/proc", "/sys", "/usr")
@@ -269,7 +272,7 @@ def test_secrets_are_where_they_are_needed_and_nowhere_else(stack):
 
 
 def planted(lab):
-    """Every secret of a project, and what stands in files that are nobody's business."""
+    """Every secret of a project, and the content of the files that no image may hold."""
     secrets = secrets_of(lab.project).values()
     assert len(secrets) == 4
     return [CANARY.encode(), *(secret.encode() for secret in secrets)]
@@ -303,10 +306,10 @@ def test_no_secret_is_in_the_build_context(lab, tmp_path):
     assert holds(command, planted(lab), lab.project) == set()
 
 
-@pytest.mark.parametrize("service", ["web", "nginx", "postgres"])
+@pytest.mark.parametrize("service", ["web", "nginx"])
 def test_no_secret_is_in_a_layer_of_an_image(lab, service):
     command = ["docker", "save", f"{lab.name}-{service}"]
-    known = {"web": b"create_app", "nginx": b"limit_req_zone", "postgres": b"CREATE ROLE"}[service]
+    known = {"web": b"create_app", "nginx": b"limit_req_zone"}[service]
 
     assert holds(command, [known], lab.project) == {known}
     assert holds(command, planted(lab), lab.project) == set()

@@ -1,11 +1,12 @@
 """The hooks, as functions: rendered as cookiecutter renders them, then called."""
 
 import json
+import re
 import runpy
 import subprocess
 
 import pytest
-from conftest import TEMPLATE
+from conftest import TEMPLATE, run
 from test_files import locked
 
 ANSWERS = {
@@ -58,16 +59,23 @@ def test_every_problem_is_one_sentence(hook):
     assert all(problem.endswith(".") and "\n" not in problem for problem in found)
 
 
-def test_no_project_is_called_like_a_library_of_its_own(hook, bake):
-    check = hook("pre_gen_project")["check_slug"]
-    libraries = {name.replace("-", "_").lower() for name in locked(bake(project_slug="shop"))}
+MODULES = "from importlib.metadata import packages_distributions as p; print(*p(), sep='\\n')"
 
-    assert len(libraries) > 40
-    assert {name for name in libraries if check(name) is None} == {"shop"}
+
+def test_no_project_is_called_like_a_module_or_folder_of_its_own(hook, bake):
+    check = hook("pre_gen_project")["check_slug"]
+    project = bake(project_slug="shop")
+    folders = {path.stem for path in project.iterdir() if path.is_dir() or path.suffix == ".py"}
+    modules = run("uv", "run", "--quiet", "python", "-c", MODULES, cwd=project).stdout.split()
+    libraries = {name.replace("-", "_").lower() for name in locked(project)}
+
+    assert min(len(libraries), len(modules)) > 40
+    taken = {name for name in libraries | {*folders, *modules} if re.match("[a-z]", name)}
+    assert {name for name in taken if check(name) is None} == {"shop"}
 
 
 def test_prune_deletes_what_declined_options_own_and_nothing_else(post, tmp_path):
-    for path in ["nginx/nginx.conf", "shop/database/a/b.py", "shop/notes.py", "shop/cache.py"]:
+    for path in ["nginx/a", "shop/migrations/b.py", "shop/notes.py", "shop/cache.py", "bin/env"]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
 
@@ -75,7 +83,7 @@ def test_prune_deletes_what_declined_options_own_and_nothing_else(post, tmp_path
     post["prune"](ANSWERS, tmp_path)
 
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {"shop/cache.py", "post_gen_project.py"}
+    assert left == {"shop/cache.py", "bin/env", "post_gen_project.py"}
 
 
 def test_every_path_that_an_option_owns_exists_in_the_template(hook):
@@ -146,7 +154,7 @@ def test_generation_without_network_finishes(cookies, monkeypatch, tmp_path):
 def test_generating_again_keeps_the_secrets(cookies):
     first = cookies.bake().project_path
     secrets = (first / ".env").read_text()
-    (first / "config/env.py").unlink()
+    (first / "bin/env").unlink()
 
     from cookiecutter.main import cookiecutter
 
@@ -154,5 +162,5 @@ def test_generating_again_keeps_the_secrets(cookies):
         str(TEMPLATE), no_input=True, overwrite_if_exists=True, output_dir=str(first.parent)
     )
 
-    assert (first / "config/env.py").exists()
+    assert (first / "bin/env").exists()
     assert (first / ".env").read_text() == secrets

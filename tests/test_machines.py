@@ -44,19 +44,28 @@ def test_names_of_the_template_suit_every_file_system():
     assert unportable(["a/CON.txt", "b/x:y", "c/A", "c/a"]) == {"CON.txt", "x:y", "c/A", "c/a"}
 
 
-def test_template_holds_no_symbolic_link_and_two_scripts():
-    assert [path for mode, path in tracked() if mode != "100644"] == [".ci/elsewhere", ".ci/run"]
+PROGRAMS = {"bin/deploy", "bin/env", "bin/healthcheck"}
+
+
+def test_only_programs_of_the_template_are_executable_and_no_file_is_a_link():
+    modes = {mode: set() for mode, _ in tracked()}
+    for mode, path in tracked():
+        modes[mode].add(path.removeprefix("{{cookiecutter.project_slug}}/"))
+
+    assert set(modes) == {"100644", "100755"}
+    assert modes["100755"] == {".ci/elsewhere", ".ci/run", *PROGRAMS}
 
 
 @pytest.mark.parametrize("options", EACH)
-def test_project_needs_no_exec_bit_and_no_symbolic_link(bake, options):
+def test_only_programs_of_a_project_are_executable_and_no_file_is_a_link(bake, options):
     project = bake(**options)
     paths = list(project.rglob("*"))
 
     assert unportable([str(path.relative_to(project)) for path in paths]) == set()
     assert [path for path in paths if path.is_symlink()] == []
-    executable = [path for path in paths if path.stat().st_mode & stat.S_IXUSR]
-    assert [path for path in executable if path.is_file()] == []
+    executable = [p for p in paths if p.is_file() and p.stat().st_mode & stat.S_IXUSR]
+    programs = PROGRAMS if options["use_nginx"] else PROGRAMS - {"bin/deploy"}
+    assert {str(path.relative_to(project)) for path in executable} == programs
 
 
 @pytest.mark.parametrize("options", EACH)
@@ -120,7 +129,12 @@ def test_template_may_be_a_zip_file(tmp_path):
     done = type_in(tmp_path, template=archive)
 
     assert done.returncode == 0, done.stdout
-    assert "create_app" in (tmp_path / "out/my_service/my_service/__init__.py").read_text()
+    project = tmp_path / "out/my_service"
+    assert "create_app" in (project / "my_service/__init__.py").read_text()
+    # The archive has no executable files: the Makefile calls them through their interpreters.
+    assert not (project / "bin/env").stat().st_mode & stat.S_IXUSR
+    printed = run("make", "--dry-run", "--always-make", "deploy", "env", cwd=project).stdout
+    assert {"sh bin/deploy", "python3 bin/env"} <= set(printed.splitlines())
 
 
 def test_project_without_hooks_runs(tmp_path):

@@ -1,4 +1,4 @@
-"""The stacks, booted: what their front doors answer, and what their images and logs hold."""
+"""The running stacks: what they answer, and what their images and logs contain."""
 
 import http.client
 import json
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from conftest import COMBINATIONS, ENVIRONMENT, name_of, run
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
 FULL, BARE = COMBINATIONS[0], COMBINATIONS[-1]
 
 
-def test_front_door_answers(stack):
+def test_page_and_liveness_are_answered(stack):
     page, live = stack.get("/"), stack.get("/livez")
 
     assert page.status == 200
@@ -26,7 +26,7 @@ def test_front_door_answers(stack):
     assert (live.status, json.loads(live.text)) == (200, {"status": "ok"})
 
 
-def test_readiness_asks_what_was_chosen(stack):
+def test_readiness_checks_what_was_chosen(stack):
     response = stack.get("/readyz")
 
     chosen = [name for name in ("postgres", "redis") if stack.options[f"use_{name}"]]
@@ -34,7 +34,7 @@ def test_readiness_asks_what_was_chosen(stack):
     assert json.loads(response.text) == {"status": "ok", "checks": dict.fromkeys(chosen, "ok")}
 
 
-def test_only_the_front_door_is_published(stack):
+def test_one_port_is_published_and_only_on_this_machine(stack):
     containers = [
         json.loads(line) for line in stack.compose("ps", "--format=json").stdout.splitlines()
     ]
@@ -49,13 +49,14 @@ def test_only_the_front_door_is_published(stack):
 
 
 @pytest.mark.parametrize("path", ["/", "/nope"])
-def test_response_is_guarded_and_has_an_id(stack, path):
+def test_response_has_security_headers_and_an_id(stack, path):
     response = stack.get(path)
 
     assert re.fullmatch("[0-9a-f]{32}", response.getheader("X-Request-ID"))
     assert "unsafe-inline" not in response.getheader("Content-Security-Policy")
     assert response.headers.get_all("X-Content-Type-Options") == ["nosniff"]
     assert response.headers.get_all("X-Frame-Options") == ["DENY"]
+    assert response.headers.get_all("Referrer-Policy") == ["strict-origin-when-cross-origin"]
 
 
 def test_error_is_a_page_or_a_problem_document(stack):
@@ -87,28 +88,37 @@ def test_client_cannot_forge_where_it_comes_from(stack):
 
 
 def test_unknown_host_is_refused(stack):
-    if stack.options["use_nginx"]:
-        with pytest.raises(http.client.RemoteDisconnected):
-            stack.get("/", host="evil.example")
-    else:
-        assert stack.get("/", host="evil.example").status == 400
+    assert stack.get("/", host="evil.example").status == 400
 
 
-def test_body_that_is_too_large_is_refused(stack):
-    response = stack.get(
-        "/notes" if stack.options["use_postgres"] else "/", "POST", body="x" * 1_100_000
-    )
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunks"])
+def test_body_that_is_too_large_is_refused(stack, chunked):
+    """The limit is one megabyte, and routes that read no body do not look at it."""
+    path = "/notes" if stack.options["use_postgres"] else "/"
+    body = b'"' + b"x" * 1_100_000 + b'"'
+    fields = {"Content-Type": "application/json"}
+    connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=10)
+    with suppress(OSError):  # the server may not read all of it
+        connection.request("POST", path, iter([body]) if chunked else body, fields)
+    response = connection.getresponse()
+    answer, kind = response.read(), response.getheader("Content-Type")
+    connection.close()
 
-    assert response.status in (
-        {413} if stack.options["use_postgres"] or stack.options["use_nginx"] else {405}
-    )
+    if not stack.options["use_postgres"] and not stack.options["use_nginx"]:
+        assert response.status == 405
+        return
+    assert response.status == json.loads(answer)["status"] == 413
+    assert kind == "application/problem+json"
 
 
-def test_static_file_is_kept_by_browsers(stack):
-    address = re.search(r'href="(/static/style\.css\?v=\w+)"', stack.get("/").text)[1]
+def address_of_stylesheet(stack):
+    return re.search(r'href="(/static/style\.css\?v=\w+)"', stack.get("/").text)[1]
+
+
+def test_static_file_may_be_stored_by_browsers(stack):
+    address = address_of_stylesheet(stack)
 
     response = stack.get(address)
-
     outdated = stack.get(re.sub(r"\w+$", "00000000", address))
 
     assert response.status == outdated.status == 200
@@ -119,17 +129,16 @@ def test_static_file_is_kept_by_browsers(stack):
 
 def test_static_file_comes_from_nginx_in_its_own_version(stack):
     stack.needs("use_nginx")
-    address = re.search(r'href="(/static/style\.css\?v=\w+)"', stack.get("/").text)[1]
-
-    def from_the_service(address):
-        request = stack.get(address).getheader("X-Request-ID")
-        wait_for(lambda: any(request in line for line in stack.logs("nginx")), 5)
-        [line] = [line for line in stack.logs("nginx") if request in line]
-        return json.loads(line)["upstream_status"] != ""
-
+    address = address_of_stylesheet(stack)
     plain = address.partition("?")[0]
     addresses = (address, plain, f"{plain}?v=00000000")
-    assert [from_the_service(each) for each in addresses] == [False, False, True]
+
+    numbers = [stack.get(each).getheader("X-Request-ID") for each in addresses]
+
+    wait_for(lambda: any(numbers[-1] in line for line in stack.logs("nginx")), 5)
+    logged = [json.loads(line) for line in stack.logs("nginx")]
+    proxied = {line["request_id"]: line["upstream_status"] != "" for line in logged}
+    assert [proxied[number] for number in numbers] == [False, False, True]
 
 
 def test_notes_can_be_written_and_read(stack):
@@ -150,12 +159,28 @@ def test_notes_can_be_written_and_read(stack):
     assert json.loads(empty.text)["items"] == []
 
 
-def test_answers_are_cached(stack):
-    path = "/notes?page=1" if stack.options["use_postgres"] else "/?again"
+def test_list_of_notes_is_cached_until_the_next_write(stack):
+    stack.needs("use_redis")
+    stack.needs("use_postgres")
 
-    hits = [stack.get(path).getheader("X-Cache") for _ in range(8)]
+    def titles():
+        return [note["title"] for note in json.loads(stack.get("/notes").text)["items"]]
 
-    assert hits == ([None] + ["hit"] * 7 if stack.options["use_redis"] else [None] * 8)
+    stack.get("/notes", "POST", body={"title": "first"})
+    before = titles()
+    stack.sql("UPDATE notes SET title = 'changed'")  # which the service does not know of
+    cached = titles()
+    stack.get("/notes", "POST", body={"title": "second"})
+
+    assert before == cached == ["first"]
+    assert titles() == ["second", "changed"]
+
+
+def test_redis_holds_what_is_cached(stack):
+    stack.needs("use_redis")
+    stack.get("/notes" if stack.options["use_postgres"] else "/")
+
+    assert int(stack.inside("redis", "redis-cli", "DBSIZE")) > 0
 
 
 def test_every_line_is_json_and_none_complains(stack):
@@ -189,7 +214,7 @@ def test_request_has_one_id_in_all_logs(stack):
         ] == [number]
 
 
-def test_image_holds_no_tools_and_belongs_to_root(stack):
+def test_image_contains_no_tools_and_belongs_to_root(stack):
     look = """
 import importlib.util, os, pathlib, shutil
 print([tool for tool in ("uv", "gcc", "cc", "make", "git", "curl") if shutil.which(tool)])
@@ -212,23 +237,24 @@ def test_gunicorn_is_the_only_program_between_init_and_the_workers(stack):
     assert {"gunicorn"} <= running <= {"docker-init", "tini", "gunicorn", "python", "python3"}
 
 
-def test_nginx_accepts_its_configuration(stack):
+def test_flood_is_answered_429(stack):
+    """Files that do not exist count too, because the service answers them."""
     stack.needs("use_nginx")
+    time.sleep(3)  # until the limit is as after a start
 
-    stack.compose("exec", "-T", "nginx", "nginx", "-t", "-c", "/tmp/nginx.conf")
+    def kinds(path):
+        with ThreadPoolExecutor(16) as pool:
+            responses = list(pool.map(lambda _: stack.get(path), range(400)))
+        return {(response.status, response.getheader("Content-Type")) for response in responses}
 
-
-def test_flood_is_answered_429_and_nothing_worse(stack):
-    stack.needs("use_nginx")
-    time.sleep(3)  # let the bucket empty
-
-    few = [stack.get("/").status for _ in range(50)]
-    with ThreadPoolExecutor(16) as pool:
-        many = list(pool.map(lambda _: stack.get("/").status, range(800)))
-
-    assert set(few) == {200}
-    assert set(many) == {200, 429}
+    few = {stack.get("/").status for _ in range(50)}
+    missed, many = kinds("/static/none.css"), kinds("/")
     time.sleep(3)
+
+    page, problem = "text/html; charset=utf-8", "application/problem+json"
+    assert few == {200}
+    assert missed == {(404, page), (429, problem)}
+    assert many == {(200, page), (429, problem)}
 
 
 def test_web_that_was_recreated_is_found_again(stack):
@@ -254,7 +280,7 @@ def test_service_stops_cleanly(stack):
 
 @pytest.fixture(scope="module")
 def full(engine, cookies_session):
-    """A project with everything, for what changes files."""
+    """A project with all services, for tests that change its files."""
     project = generate(cookies_session, FULL, "shop", 8183)
     yield project
     free_containers(project)
@@ -292,12 +318,12 @@ def test_build_with_a_stale_lock_stops_with_a_sentence(full, tmp_path):
 
 
 def test_migration_that_fails_keeps_the_service_from_starting(full):
-    migration = full / "shop/database/migrations/versions/0002_wrong.py"
-    first = (full / "shop/database/migrations/versions/0001_create_notes.py").read_text()
-    wrong = first.replace('revision = "0001"', 'revision = "0002"').replace(
-        "down_revision = None", 'down_revision = "0001"'
-    )
-    migration.write_text(wrong)  # it creates the table again
+    migration = full / "shop/migrations/0002_wrong.py"
+    first = (full / "shop/migrations/0001_create_notes.py").read_text()
+    wrong = first.replace('revision = "0001"', 'revision = "0002"', 1)
+    wrong = re.sub("^branch_labels.*", "branch_labels = None", wrong, flags=re.M)
+    # It creates the table again.
+    migration.write_text(wrong.replace("down_revision = None", 'down_revision = "0001"'))
 
     up = run(
         *"docker compose -f compose.yaml up --detach --build --wait".split(), cwd=full, check=False
@@ -318,7 +344,7 @@ def test_migration_that_fails_keeps_the_service_from_starting(full):
 @pytest.mark.parametrize(
     "options", [FULL, BARE, BARE | {"use_nginx": True}], ids=["full", "bare", "nginx"]
 )
-def test_start_that_fails_says_why_and_is_mended_by_the_next(engine, cookies_session, options):
+def test_start_that_fails_says_why_and_the_next_one_works(engine, cookies_session, options):
     project = generate(cookies_session, options, "wrong", 8184)
     dotenv = project / ".env"
     good = dotenv.read_text()
@@ -341,7 +367,7 @@ def test_start_that_fails_says_why_and_is_mended_by_the_next(engine, cookies_ses
 
 @pytest.fixture(scope="module", params=[FULL, BARE], ids=name_of)
 def dev(request, engine, cookies_session):
-    """The development shape, watching its files."""
+    """The stack for development, with `docker compose watch`."""
     options = request.param
     project = generate(cookies_session, options, "user", 8185)  # a word of SQL
     try:
@@ -356,7 +382,7 @@ def dev(request, engine, cookies_session):
 
 @contextmanager
 def watching(project):
-    """Take over every file that is saved."""
+    """Copy every file that is saved into the container."""
     command = "docker compose watch --no-up".split()
     with subprocess.Popen(
         command, cwd=project, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
@@ -386,19 +412,17 @@ def test_development_shows_the_toolbar(dev):
     ],
     ids=["template", "stylesheet", "python"],
 )
-def test_saved_file_is_taken_over_within_two_seconds(dev, path, old, address):
+def test_saved_file_counts_within_four_seconds(dev, path, old, address):
     seconds = []
-    for new in ("first-change", "second-change", "third-change"):
+    for new in ("first-change", "second-change"):
         change(dev, path, old, new)
-        taken_over = wait_for(
-            lambda new=new: new in dev.get(address, Accept="application/json").text, 10
-        )
-        seconds.append(round(taken_over, 1))
+        took = wait_for(lambda new=new: new in dev.get(address, Accept="application/json").text, 10)
+        seconds.append(round(took, 1))
         old = new
-        time.sleep(1.1)  # Compose hands on the times of files in whole seconds
+        time.sleep(1.1)  # Compose copies the times of files in whole seconds
 
-    report(f"{path}: taken over after {seconds} s")
-    assert sorted(seconds)[1] <= 2  # other tests may keep this machine busy now and then
+    report(f"{path}: counts after {seconds} s")
+    assert max(seconds) <= 4
 
 
 def test_syntax_error_is_survived(dev):

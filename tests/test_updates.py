@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import BARE, EACH, FULL, OPTIONS, TEMPLATE, commands, config_in, run
 from dotenv import dotenv_values
+from stacks import Stack, apart, free_containers
 from test_files import locked
 
 IDENTITY = {
@@ -20,6 +21,14 @@ IDENTITY = {
 OF_THE_OWNER = {".env", "uv.lock"}  # updates leave them alone
 OF_CRUFT = {".cruft.json"}
 NAME = "cookiecutter-flask-docker"
+
+CHANGELOG = (TEMPLATE / "CHANGELOG.md").read_text()
+NEWEST = re.search(r"^## (\d+\.\d+\.\d+)", CHANGELOG, re.MULTILINE)[1]
+# What has to be done by hand, and since which release
+BEFORE, STEPS = re.search(
+    r"^### Upgrade from (\S+)\n(.*?)^##", CHANGELOG, re.MULTILINE | re.DOTALL
+).groups()
+REPLACED = re.findall(r"^ *\| `(.+)` \| `(.+)` \|$", STEPS, re.MULTILINE)
 
 
 def typed(heading):
@@ -41,13 +50,11 @@ class Template:
     """A clone of the template, with what is not committed yet as its last commit."""
 
     folder: Path
-    release: str  # the commit of the newest release
 
-
-def newest_release():
-    """The version that stands first in the changelog."""
-    versions = re.findall(r"^## (\d+\.\d+\.\d+)", (TEMPLATE / "CHANGELOG.md").read_text(), re.M)
-    return versions[0]
+    def release(self, version):
+        """The commit of a release: the one that brought its section of the changelog."""
+        history = ["log", "--reverse", "--format=%H", f"-S## {version}", "--", "CHANGELOG.md"]
+        return git(self.folder, *history).split()[0]
 
 
 def test_version_is_the_same_everywhere():
@@ -55,13 +62,13 @@ def test_version_is_the_same_everywhere():
     theirs = (TEMPLATE / "{{cookiecutter.project_slug}}/pyproject.toml").read_text()
     told = re.search(r'^\[tool.cookiecutter-flask-docker\].*\nversion = "(.+)"$', theirs, re.M)
 
-    assert mine["project"]["version"] == newest_release()
-    assert told[1] == newest_release()
+    assert mine["project"]["version"] == NEWEST
+    assert told[1] == NEWEST
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory):
-    """Its last commit holds what is not committed yet, and a line that makes it a later version."""
+    """One commit holds what is not committed yet; the last one, a line of a later version."""
     folder = tmp_path_factory.mktemp("git") / NAME  # cookiecutter wants git in an address
     git(TEMPLATE, "clone", "--quiet", TEMPLATE, folder)
     git(folder, "rm", "-r", "--quiet", ".")
@@ -70,12 +77,12 @@ def template(tmp_path_factory):
         if (TEMPLATE / path).is_file():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(TEMPLATE / path, folder / path)
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--no-verify", "--allow-empty", "--message", "Not committed")
     with (folder / "{{cookiecutter.project_slug}}/README.md").open("a") as readme:
         readme.write("\nA later version says so.\n")
     commit(folder, "A later version")
-    heading = f"## {newest_release()}"
-    releases = git(folder, "log", "--reverse", "--format=%H", f"-S{heading}", "--", "CHANGELOG.md")
-    return Template(folder, releases.split()[0])
+    return Template(folder)
 
 
 @pytest.fixture
@@ -130,6 +137,30 @@ def hello() -> str:
     """Greet."""
     return "Hello"
 '''
+HELLO_AUTHORS = '''"""Greetings."""
+
+from flask import Blueprint
+from sqlalchemy import select
+
+from .database import db
+from .models import Note
+
+bp = Blueprint("hello", __name__)
+
+
+@bp.get("/hello")
+def hello() -> str:
+    """Greet all authors."""
+    return f"Hello {list(db.session.scalars(select(Note.author)))}"
+'''
+TEST = '''"""Greetings."""
+
+from flask.testing import FlaskClient
+
+
+def test_greeting(client: FlaskClient) -> None:
+    assert "Hello" in client.get("/hello").text
+'''
 MIGRATION = '''"""Remember who wrote a note.
 
 Revision: 0002
@@ -156,20 +187,46 @@ def downgrade() -> None:
 
 
 def edit(project, options):
-    """What an owner does: a blueprint, a setting, a dependency, and a migration."""
-    (project / "shop/hello.py").write_text(HELLO)
+    """What an owner does: a blueprint with a test, a setting, a dependency, a script, a migration."""
     factory = project / "shop/__init__.py"
     change(factory, "    health,\n", "    health,\n    hello,\n")
     change(factory, "    return app", "    app.register_blueprint(hello.bp)\n    return app")
     change(project / "config/settings.py", '"WEB_THREADS", 8', '"WEB_THREADS", 4')
     change(project / "pyproject.toml", ',<5",\n]', ',<5",\n    "itsdangerous>=2.2",\n]')
+    old = (project / "config/env.py").exists()
+    script, hello = "python3 bin/env\n", HELLO
+    tests, models, migrations = "tests", "shop/models.py", "shop/migrations"
     if options["use_postgres"]:
-        database = project / "shop/database"
+        script, hello = f"{script}uv run flask db upgrade\n", HELLO_AUTHORS
+        if old:
+            tests, models = "tests/database", "shop/database/models.py"
+            migrations = "shop/database/migrations/versions"
+            hello = hello.replace(".models", ".database.models")
         body = "    body: Mapped[str] = mapped_column(Text)\n"
         author = "    author: Mapped[str | None] = mapped_column(String(100))\n"
-        change(database / "models.py", body, body + author)
-        (database / "migrations/versions/0002_author.py").write_text(MIGRATION)
+        change(project / models, body, body + author)
+        (project / migrations / "0002_author.py").write_text(MIGRATION)
+    for before, now in REPLACED if old else []:
+        script = script.replace(now, before)
+    (project / "release.sh").write_text(script)
+    (project / "shop/hello.py").write_text(hello)
+    (project / tests / "test_hello.py").write_text(TEST)
     commit(project, "Ours")
+
+
+def follow_changelog(project, options, shell):
+    """Do what the changelog says under "Upgrade from"."""
+    *moves, find = re.findall(r"^ *\$ (.+)$", STEPS, re.MULTILINE)
+    for command in moves if options["use_postgres"] else []:
+        files = re.match(r"git mv (\S+)", command)
+        if not files or list(project.glob(files[1])):
+            shell(project, command)
+    found = [x for x in shell(project, find).stdout.splitlines() if "README" not in x]  # XXX
+    script = project / "release.sh"
+    assert {line.partition(":")[0] for line in found} == {"release.sh"}
+    assert len(found) == len(script.read_text().splitlines())
+    for before, now in REPLACED:
+        script.write_text(script.read_text().replace(before, now))
 
 
 def files_for_git(project):
@@ -187,35 +244,51 @@ def differing(first, second):
     return {path for path in one | other if one.get(path) != other.get(path)}
 
 
+COUNT = """
+from shop import create_app
+print(len(create_app().test_client().get("/notes").json["items"]), "notes")
+"""
+
+
 def left_alone(project):
     return {name: (project / name).read_bytes() for name in OF_THE_OWNER}
 
 
-@pytest.mark.parametrize("combination", EACH)
-def test_release_with_the_owners_edits_becomes_the_present_version(
+@pytest.mark.parametrize("combination", [EACH[0], EACH[-1]])
+def test_project_of_the_release_before_becomes_the_present_version(
     create, template, shell, combination
 ):
     _, _, update, finish = typed("With cruft")
-    project = create("ours", combination, template.release)
+    project = create("ours", combination, template.release(BEFORE))
     edit(project, combination)
+    if combination["use_postgres"]:
+        shell(project, "make seed")
+        commit(project, "Locked")
     before = left_alone(project)
 
     shell(project, f"{update} --skip-apply-ask")
+    assert left_alone(project) == before
+    follow_changelog(project, combination, shell)
 
     fresh = create("fresh", combination)
     edit(fresh, combination)
-    assert left_alone(project) == before
     assert differing(project, fresh) <= OF_THE_OWNER | OF_CRUFT
     assert "A later version" in (project / "README.md").read_text()
-    finish = finish if combination == FULL else finish.replace("check", "test")
     assert re.search(r"\d+ passed", shell(project, finish).stdout)
+    if combination["use_postgres"]:
+        shell(project, "FLASK_APP=shop sh release.sh")
+        shell(project, 'make revision m="nothing"')
+        [revision] = set((project / "shop/migrations").glob("*_nothing.py"))
+        assert 'down_revision = "0002"' in revision.read_text()
+        assert "5 notes" in shell(project, f"uv run --quiet python -c '{COUNT}'").stdout
 
 
 def test_project_that_cookiecutter_made_can_be_linked(create, template, shell, tmp_path):
     _, link, update, _ = typed("With cruft")
     answers = {"project_slug": "shop"} | BARE
     given = " ".join(f"{name}={value}" for name, value in answers.items())
-    generate = f"cookiecutter gh:ORG/{NAME} --no-input --checkout {template.release} {given}"
+    release = template.release(BEFORE)
+    generate = f"cookiecutter gh:ORG/{NAME} --no-input --checkout {release} {given}"
     shell(tmp_path, generate)
     project = tmp_path / "shop"
     git(project, "init", "--quiet")
@@ -223,9 +296,11 @@ def test_project_that_cookiecutter_made_can_be_linked(create, template, shell, t
     edit(project, BARE)
 
     context = f"--no-input --extra-context '{json.dumps(answers)}'"
-    shell(project, f"{link} {context}", **{"0.1.0": template.release})
+    assert f"--checkout {BEFORE}" in link
+    shell(project, f"{link} {context}", **{BEFORE: release})
     commit(project, "Linked")
     shell(project, f"{update} --skip-apply-ask --checkout HEAD")
+    follow_changelog(project, BARE, shell)
 
     fresh = create("fresh", BARE)
     edit(fresh, BARE)
@@ -261,7 +336,10 @@ def test_branch_of_generated_files_does_without_cruft(create, template, shell, t
         "Without tools"
     )
     options = FULL | {"use_redis": False}
-    generate = f"cookiecutter gh:ORG/{NAME} --no-input --checkout {template.release}"
+    # Private variables have changed since the release before.
+    release = template.release(NEWEST if replayed else BEFORE)
+    merge = merge if replayed else re.search("`(git .*merge template)`", STEPS)[1]
+    generate = f"cookiecutter gh:ORG/{NAME} --no-input --checkout {release}"
     shell(tmp_path, f"{generate} project_slug=shop use_redis=false")
     project = tmp_path / "shop"
     git(project, "init", "--quiet", "--initial-branch=main")
@@ -272,6 +350,9 @@ def test_branch_of_generated_files_does_without_cruft(create, template, shell, t
     shell(project, branch, FIRST_COMMIT="HEAD~1")
     for command in [*before, replay if replayed else named, lock, add, commit_it, main, merge]:
         shell(project, command)
+    if not replayed:
+        assert (project / "shop/migrations/0002_author.py").exists()
+        follow_changelog(project, options, shell)
 
     fresh = create("fresh", options)
     edit(fresh, options)
@@ -305,5 +386,27 @@ def test_option_is_added_or_removed_later(create, shell, option, wanted):
 def test_release_is_found_in_the_history(template, shell):
     [command] = typed("What you can rely on")
 
-    found = shell(template.folder, command, **{"0.1.0": newest_release()}).stdout.split()
-    assert template.release.startswith(found[0])
+    [found, *_] = shell(template.folder, command).stdout.split()
+
+    assert template.release(BEFORE).startswith(found)
+
+
+@pytest.mark.docker
+@pytest.mark.xdist_group("docker")
+def test_stack_of_the_release_before_goes_on_with_its_data(engine, create, template, shell):
+    project, port = create("ours", FULL, template.release(BEFORE)), 8184
+    with (project / ".env").open("a") as settings:
+        settings.write(f"COMPOSE_PROJECT_NAME={apart('shop')}\nHTTP_PORT={port}\n")
+    stack = Stack(project, FULL, port)
+    free_containers(project)
+    try:
+        shell(project, "make deploy")
+        assert stack.get("/notes", "POST", {"title": "Of the release before"}).status == 201
+
+        shell(project, f"{typed('With cruft')[2]} --skip-apply-ask")
+        shell(project, "make env lock deploy")
+
+        assert "Of the release before" in stack.get("/notes").text
+        assert stack.get("/notes", "POST", {"title": "Of this one"}).status == 201
+    finally:
+        free_containers(project)

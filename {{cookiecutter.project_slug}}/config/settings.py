@@ -1,6 +1,6 @@
 """Every setting, read once from the environment; ``.env.example`` explains each.
 
-A bad configuration ends the process here, with a list of everything that is wrong with it.
+Invalid settings end the process here, with one line for each.
 """
 
 import os
@@ -19,7 +19,7 @@ unreadable: dict[str, list[str]] = {}
 
 
 def secret(read: Callable[..., Any], name: str, *default: Any, **options: Any) -> Any:
-    """Read a variable whose value may stand in a file instead, named by ``NAME_FILE``."""
+    """Read a variable, or the file that ``NAME_FILE`` names; an unreadable file is a problem too."""
     try:
         return read(name, *default, **options)
     except ValueError as error:
@@ -27,34 +27,35 @@ def secret(read: Callable[..., Any], name: str, *default: Any, **options: Any) -
 
 
 def in_development(value: Any) -> Any:
-    """``value`` as the default in development; production has none, and must be told."""
+    """Return a default for development; in production, the variable is required."""
     return ... if PRODUCTION else value
 
 
-def strong(key: str) -> None:
-    """Refuse what others could guess."""
-    example = any(word in key.lower() for word in ("change", "example", "secret"))
-    if not key or (PRODUCTION and (len(key) < 32 or len(set(key)) < 10 or example)):
-        raise ValidationError("Must be 32 random characters or more: `make env` writes them.")
+def strong(*keys: str) -> None:
+    """Reject weak keys."""
+    for key in keys:
+        example = any(word in key.lower() for word in ("change", "example", "secret"))
+        if not key or (PRODUCTION and (len(key) < 32 or len(set(key)) < 10 or example)):
+            raise ValidationError("Must be 32 random characters or more: `make env` writes them.")
 
 
 def hosts(names: list[str]) -> None:
-    """Refuse what no request can be for."""
+    """Validate host names."""
     if not names or not all(HOST.fullmatch(name) for name in names):
         raise ValidationError("Must be like example.com,.example.org: lower case, no ports.")
 
 
 def only_in_development(switch: bool) -> None:
-    """Refuse what would show the inside of the service to everyone."""
+    """Reject what would show internals to everyone."""
     if PRODUCTION and switch:
         raise ValidationError("Must be off in production.")
 
 
-# What the service is called, on its pages
+# Shown on its pages
 SERVICE_NAME = {{ cookiecutter.__python_name }}
 SERVICE_DESCRIPTION = {{ cookiecutter.__python_description }}
 
-# Where it runs
+# The environment
 if os.environ.get("APP_ENV", "development") == "development":
     env.read_env(Path(__file__).parents[1] / ".env", recurse=False)
 APP_ENV = env.str("APP_ENV", "production", validate=validate.OneOf(["production", "development"]))
@@ -63,7 +64,9 @@ DEBUG = env.bool("FLASK_DEBUG", False, validate=only_in_development)
 
 # Sessions
 SECRET_KEY = secret(env.str, "SECRET_KEY", validate=strong)
-SECRET_KEY_FALLBACKS = secret(env.list, "SECRET_KEY_FALLBACKS", [], subcast=str.strip)
+SECRET_KEY_FALLBACKS = secret(
+    env.list, "SECRET_KEY_FALLBACKS", [], subcast=str.strip, validate=lambda keys: strong(*keys)
+)
 SESSION_COOKIE_NAME = "__Host-session" if PRODUCTION else "session"
 SESSION_COOKIE_SECURE = PRODUCTION
 SESSION_COOKIE_HTTPONLY = True
@@ -92,7 +95,7 @@ WEB_THREADS = env.int("WEB_THREADS", 8, validate=validate.Range(1, 256))
 GRACEFUL_TIMEOUT = env.int("GRACEFUL_TIMEOUT", 30, validate=validate.Range(1, 3_600))
 {% if cookiecutter.use_postgres %}
 
-# PostgreSQL; in development, where no server is named, a file under instance/
+# PostgreSQL; in development, the default is a SQLite file under instance/
 DATABASE_URL = secret(
     env.str,
     "DATABASE_URL",
@@ -105,7 +108,7 @@ DATABASE_URL = secret(
 {% endif %}
 {% if cookiecutter.use_redis %}
 
-# Redis; in development, where no server is named, the memory of the process
+# Redis; in development, the default is the memory of the process
 REDIS_URL = secret(
     env.str,
     "REDIS_URL",
@@ -123,4 +126,4 @@ except EnvValidationError as error:
     unreadable.update(error.error_messages)  # type: ignore[arg-type]
 if unreadable:
     problems = [f"  {name}: {' '.join(reasons)}" for name, reasons in unreadable.items()]
-    sys.exit("\n".join(["These settings are wrong (.env.example explains them):", *problems]))
+    sys.exit("\n".join(["Invalid settings (see .env.example):", *problems]))

@@ -1,4 +1,5 @@
--- Runs once, when the volume is new: a role that owns the database of the service and nothing else.
-CREATE ROLE "{{ cookiecutter.project_slug }}" LOGIN;
+-- The image runs this once, when the volume is new: it creates the role of the service.
+\getenv password DATABASE_PASSWORD
+CREATE ROLE "{{ cookiecutter.project_slug }}" LOGIN PASSWORD :'password';
 ALTER DATABASE "{{ cookiecutter.project_slug }}" OWNER TO "{{ cookiecutter.project_slug }}";
 REVOKE ALL ON DATABASE "{{ cookiecutter.project_slug }}" FROM PUBLIC;

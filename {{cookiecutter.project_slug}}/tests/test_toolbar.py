@@ -5,23 +5,14 @@ from flask import Flask
 
 from {{ cookiecutter.project_slug }} import logs
 
-DEBUGGING = {"TESTING": False, "DEBUG": True}
 
+@pytest.mark.parametrize("debug", [True, False])
+def test_toolbar_is_shown_in_debug_mode_only(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, debug: bool
+) -> None:
+    monkeypatch.setattr(logs, "configure", lambda level, log_format: None)
 
-@pytest.fixture(autouse=True)
-def _leave_logging_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "configure", lambda level, form: None)
+    response = make_app(TESTING=False, DEBUG=debug).test_client().get("/")
 
-
-def test_toolbar_is_there_in_debug_mode(make_app: Callable[..., Flask]) -> None:
-    response = make_app(**DEBUGGING).test_client().get("/")
-
-    assert 'id="flDebug"' in response.text
-    assert "'unsafe-inline'" in response.headers["Content-Security-Policy"]
-
-
-def test_toolbar_is_not_there_otherwise(make_app: Callable[..., Flask]) -> None:
-    response = make_app(TESTING=False, DEBUG=False).test_client().get("/")
-
-    assert "flDebug" not in response.text
-    assert "'unsafe-inline'" not in response.headers["Content-Security-Policy"]
+    assert ('id="flDebug"' in response.text) is debug
+    assert ("'unsafe-inline'" in response.headers["Content-Security-Policy"]) is debug

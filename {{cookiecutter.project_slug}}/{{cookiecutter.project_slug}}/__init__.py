@@ -17,22 +17,21 @@ from . import (
 
 
 def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
-    """Build the application; ``settings`` take precedence over the environment's."""
+    """Build the application; ``settings`` take precedence over those of the environment."""
     app = Flask(__name__)
     app.config.from_object("config.settings")
     app.config.from_mapping(settings)
 
-    # Each wraps those before it: a request passes security first, and a probe ends in health.
-    health.init_app(app)
     logs.init_app(app)
     security.init_app(app)
     errors.init_app(app)
+    health.init_app(app)
     assets.init_app(app)
 {% if cookiecutter.use_postgres %}
     database.init_app(app)
 {% endif %}
 {% if cookiecutter.use_redis %}
-    cache.init_app(app, {{ "notes.bp" if cookiecutter.use_postgres else "home.bp" }})
+    cache.init_app(app)
 {% endif %}
     toolbar.init_app(app)
 

@@ -1,7 +1,5 @@
-"""Static files under names that change with their content, so that browsers may keep them."""
+"""Static files with a version in their address, so that browsers may cache them for a year."""
 
-from collections.abc import Callable
-from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,26 +8,20 @@ from flask import Flask, Response, request
 
 
 def init_app(app: Flask) -> None:
-    """Make ``url_for("static", ...)`` add ``?v=``, the version under which a file is kept."""
-    version: Callable[[str], str | None] = partial(digest, Path(app.static_folder or ""))
-    if not app.debug:
-        version = cache(version)
+    """Make ``url_for("static", ...)`` add ``?v=``; not in debug mode, where files change."""
+    folder = Path(app.static_folder or "")
+    paths = [] if app.debug else [path for path in folder.rglob("*") if path.is_file()]
+    digests = {path: sha256(path.read_bytes()).hexdigest() for path in paths}
+    versions = {path.relative_to(folder).as_posix(): digest[:8] for path, digest in digests.items()}
 
+    @app.url_defaults
     def add_version(endpoint: str, values: dict[str, Any]) -> None:
-        if endpoint == "static" and "v" not in values:
-            values["v"] = version(values["filename"])
+        if endpoint == "static" and values["filename"] in versions:
+            values.setdefault("v", versions[values["filename"]])
 
-    def serve(filename: str) -> Response:
-        response = app.send_static_file(filename)
-        if not app.debug and request.args.get("v") == version(filename):
+    @app.after_request
+    def allow_caching(response: Response) -> Response:
+        version = versions.get((request.view_args or {}).get("filename", ""))
+        if request.endpoint == "static" and request.args.get("v", "") == version:
             response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         return response
-
-    app.url_defaults(add_version)
-    app.view_functions["static"] = serve
-
-
-def digest(folder: Path, name: str) -> str | None:
-    """The first eight hexadecimal digits of the SHA-256 of a file; none where it is missing."""
-    file = folder / name
-    return sha256(file.read_bytes()).hexdigest()[:8] if file.is_file() else None

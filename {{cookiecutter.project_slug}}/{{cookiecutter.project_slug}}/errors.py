@@ -8,30 +8,28 @@ from werkzeug.wrappers import Response
 
 
 def init_app(app: Flask) -> None:
-    """Answer every HTTP error, and every exception as a 500 that says nothing of its cause."""
+    """Handle every HTTP error, and every other exception as a 500 without details."""
     app.register_error_handler(HTTPException, answer)
 
 
 def answer(error: HTTPException) -> Response:
-    """Describe ``error`` in the form that the client asked for."""
-    if isinstance(error, SecurityError):  # for a host that is not ours a page has no links
+    """Describe ``error`` in the format that the client accepts."""
+    if isinstance(error, SecurityError):  # an untrusted host: no links can be made for it
         return Response.force_type(error.get_response(), request.environ)
     return problem(error) if wants_json() else page(error)
 
 
 def wants_json() -> bool:
-    """Whether the client prefers JSON to HTML, or has just sent JSON itself."""
-    accepted = request.accept_mimetypes
-    kinds = ["text/html", "application/json", "application/problem+json"]
-    return accepted.best_match(kinds, "text/html") != "text/html" or request.is_json
+    """Whether the client prefers JSON to HTML, or has sent JSON itself."""
+    types = ["text/html", "application/json", "application/problem+json"]
+    return request.accept_mimetypes.best_match(types, "text/html") != "text/html" or request.is_json
 
 
 def problem(error: HTTPException, **members: Any) -> Response:
-    """A problem document of ``error``, with further ``members`` if any."""
+    """A problem document about ``error``, with additional ``members``."""
     response = Response.force_type(error.get_response(), request.environ)
     document = {"type": "about:blank", "title": error.name, "status": response.status_code}
-    document |= {"detail": error.description, **members}
-    response.data = json.dumps(document)
+    response.data = json.dumps(document | {"detail": error.description, **members})
     response.content_type = "application/problem+json"
     return response
 

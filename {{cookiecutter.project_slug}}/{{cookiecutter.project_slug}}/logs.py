@@ -1,123 +1,91 @@
-"""Log lines on STDOUT: one for each request, and all with the id of theirs.
-
-``LOG_FORMAT`` is ``json``, one object a line, or ``console``, for people.
-"""
+"""Logging to STDOUT, as JSON or for the console, with one line for each request."""
 
 import logging
-import logging.config
 import re
-from collections.abc import Iterable
-from contextvars import ContextVar
-from datetime import UTC, datetime
+import sys
 from time import perf_counter
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from flask import Flask, has_request_context, request
+from flask import Flask, Response, current_app, g, has_request_context, request
+from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
-from werkzeug.wsgi import get_path_info
 
-from .health import PROBES
+from . import health
 
-requests = logging.getLogger(f"{__package__}.requests")
-current_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+logger = logging.getLogger(f"{__package__}.requests")
 
-KNOWN_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+IN_MESSAGE = {*RESERVED_ATTRS, "method", "path", "status"}
 
 
-class Formatter(JsonFormatter):
-    """One JSON object a line; times in UTC (RFC 3339)."""
+class ConsoleFormatter(logging.Formatter):
+    """One line for each record, with its additional fields at the end."""
 
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
-        """The time of ``record`` to the millisecond."""
-        time = datetime.fromtimestamp(record.created, UTC)
-        return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-class RequestId(logging.Filter):
-    """Give a record the id of the request that it belongs to."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Never drop a record."""
-        if has_request_context():  # also in other threads, and while an answer is streamed
-            record.request_id = request.environ.get("request_id")
-        elif request_id := current_id.get():
-            record.request_id = request_id
-        return True
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Escape control characters, so that no client can forge a line."""
+        fields = [f"{k}={v}" for k, v in vars(record).items() if k not in IN_MESSAGE]
+        line = " ".join([super().formatMessage(record), *fields])
+        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
 
 
-def configure(level: str, form: str) -> None:
-    """Send all lines of ``level`` and above to STDOUT, as ``json`` or for the ``console``."""
-    fields = ["asctime", "levelname", "name", "message"]
-    names = {"asctime": "time", "levelname": "level", "name": "logger", "exc_info": "traceback"}
-    console = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
-    logging.config.dictConfig(
-        {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "formatters": {
-                "json": {"()": Formatter, "fmt": fields, "rename_fields": names},
-                "console": {"format": console, "datefmt": "%H:%M:%S"},
-            },
-            "filters": {"request_id": {"()": RequestId}},
-            "handlers": {
-                "stdout": {
-                    "class": "logging.StreamHandler",
-                    "stream": "ext://sys.stdout",
-                    "formatter": form,
-                    "filters": ["request_id"],
-                }
-            },
-            "root": {"level": level, "handlers": ["stdout"]},
-            # The requests that the development server would report are reported already.
-            "loggers": {"werkzeug": {"level": "WARNING"}},
-        }
-    )
+FORMATTERS = {
+    "console": ConsoleFormatter("%(asctime)s %(levelname)-8s %(name)s: %(message)s", "%H:%M:%S"),
+    "json": JsonFormatter(
+        ["levelname", "name", "message"],
+        rename_fields={"levelname": "level", "name": "logger"},
+        defaults={"time": None},  # makes it the first field
+        timestamp="time",
+    ),
+}
+
+
+def configure(level: str, log_format: str) -> None:
+    """Send all lines of ``level`` and above to STDOUT, those of gunicorn included."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(FORMATTERS[log_format])
+    handler.addFilter(add_request_id)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    gunicorn = logging.getLogger("gunicorn.error")
+    gunicorn.handlers.clear()
+    gunicorn.propagate = True
+    logging.getLogger("werkzeug").setLevel("WARNING")  # it would log each request once more
+
+
+def add_request_id(record: logging.LogRecord) -> bool:
+    """Add the ID of the current request to ``record``, and keep every record."""
+    if has_request_context() and "request_id" in g:
+        record.request_id = g.request_id
+    return True
 
 
 def init_app(app: Flask) -> None:
-    """Log as the settings say, and each request when it is answered."""
-    if not app.testing:  # a test captures the records itself
+    """Configure logging, and log each request."""
+    if not app.testing:  # pytest captures the records itself
         configure(app.config["LOG_LEVEL"], app.config["LOG_FORMAT"])
-    app.wsgi_app = RequestLog(app.wsgi_app, app.config["TRUSTED_PROXIES"] > 0)  # type: ignore[method-assign]
+    app.before_request(begin)
+    app.after_request(finish)
 
 
-class RequestLog:
-    """Give each request an id, tell the client, and log the request when it is answered."""
-
-    def __init__(self, app: WSGIApplication, is_behind_proxy: bool) -> None:
-        self.app = app
-        self.is_behind_proxy = is_behind_proxy
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        begun = perf_counter()
-        request_id = environ["request_id"] = self.id_of(environ)
-
-        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            kept = [header for header in headers if header[0].lower() != "x-request-id"]
-            write = start_response(status, [*kept, ("X-Request-ID", request_id)], *exc_info)
-            report(environ, int(status[:3]), perf_counter() - begun)
-            return write
-
-        before = current_id.set(request_id)
-        try:
-            return self.app(environ, start)
-        finally:
-            current_id.reset(before)
-
-    def id_of(self, environ: WSGIEnvironment) -> str:
-        """The id that a trusted proxy gave to the request, or a new one."""
-        given: str = environ.get("HTTP_X_REQUEST_ID", "")
-        return given if self.is_behind_proxy and KNOWN_ID.fullmatch(given) else uuid4().hex
+def begin() -> None:
+    """Take the request ID from a trusted proxy, or make one."""
+    given = request.headers.get("X-Request-ID", "") if current_app.config["TRUSTED_PROXIES"] else ""
+    g.request_id = given if re.fullmatch(r"[A-Za-z0-9._-]{8,64}", given) else uuid4().hex
+    g.started, g.log_fields = perf_counter(), {}
 
 
-def report(environ: WSGIEnvironment, status: int, seconds: float) -> None:
-    """Log a request that was answered; a probe only when it fails."""
-    method, path = environ["REQUEST_METHOD"], get_path_info(environ)
-    if path in PROBES and status < 400:
-        return
-    duration = round(seconds * 1000, 1)
-    details = {"method": method, "path": path, "status": status, "duration_ms": duration}
-    details["remote_addr"] = environ.get("REMOTE_ADDR")
-    requests.info("%s %s %d in %s ms", method, path, status, duration, extra=details)
+def add_fields(**fields: Any) -> None:
+    """Add fields to the log line of the current request, such as ``add_fields(user=7)``."""
+    g.log_fields |= fields
+
+
+def finish(response: Response) -> Response:
+    """Log the request, unless it is a health check that succeeded."""
+    response.headers["X-Request-ID"] = g.request_id
+    if request.blueprint != health.bp.name or response.status_code >= 400:
+        fields = {"method": request.method, "path": request.path, "status": response.status_code}
+        fields["duration_ms"] = round((perf_counter() - g.started) * 1000, 1)
+        fields |= {"remote_addr": request.remote_addr, **g.log_fields}
+        message = f"{request.method} {quote(request.path)} {response.status_code}"
+        logger.info(message, extra=fields)
+    return response

@@ -1,117 +1,97 @@
-"""An example resource, notes, as JSON over HTTP: a pattern for yours, and easy to delete."""
+"""An example resource, notes, as JSON over HTTP: copy it for your own, then delete it."""
 
 from typing import Any
 
+import click
 from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
-from marshmallow import EXCLUDE, Schema, ValidationError, fields
-from marshmallow.validate import Length, Range
+from marshmallow import Schema, ValidationError, fields
+from marshmallow.validate import Length
 from sqlalchemy import delete, select
-from werkzeug.exceptions import BadRequest, HTTPException, NotFound, UnprocessableEntity
-from werkzeug.wrappers import Response
+from werkzeug.exceptions import HTTPException, NotFound
 
+from . import api
+{% if cookiecutter.use_redis %}
+from .cache import cache, invalidate
+{% endif %}
 from .database import db
-from .database.models import Note
 from .errors import problem
+from .models import Note
 
-bp = Blueprint("notes", __name__, url_prefix="/notes")
+bp = Blueprint("notes", __name__, url_prefix="/notes", cli_group=None)
 bp.register_error_handler(HTTPException, problem)
-
-LARGEST_ID = 2**31 - 1  # of an INTEGER column
-
-
-def storable(text: str) -> None:
-    """Refuse what a text column cannot hold: NUL, and half of a surrogate pair."""
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValidationError("Must not contain NUL or surrogate characters.")
+bp.register_error_handler(ValidationError, api.invalid)
 
 
 class NoteSchema(Schema):
-    """What a client may send."""
+    """A note as clients send and receive it."""
 
-    title = fields.String(required=True, validate=[Length(1, 200), storable])
-    body = fields.String(load_default="", validate=[Length(max=10_000), storable])
-
-
-class PageSchema(Schema):
-    """Which part of the list a client wants; further query parameters are ignored."""
-
-    class Meta:
-        """Options of the schema."""
-
-        unknown = EXCLUDE
-
-    page = fields.Integer(load_default=1, validate=Range(1, 1_000_000))
-    per_page = fields.Integer(load_default=20, validate=Range(1, 100))
-
-
-@bp.errorhandler(ValidationError)
-def invalid(error: ValidationError) -> Response:
-    """Say which fields are wrong, and why."""
-    return problem(UnprocessableEntity("Some fields are not valid."), errors=error.messages)
+    id = fields.Integer(dump_only=True)
+    title = fields.String(required=True, validate=[Length(1, 200), api.storable])
+    body = fields.String(load_default="", validate=[Length(max=10_000), api.storable])
+    created_at = fields.DateTime(dump_only=True)
 
 
 @bp.get("")
 def index() -> ResponseReturnValue:
-    """List notes, the newest first; the ``Link`` header leads to the pages around this one."""
-    asked = PageSchema().load(request.args)
-    page, per_page = asked["page"], asked["per_page"]
-    newest = select(Note).order_by(Note.id.desc())
-    window = newest.offset((page - 1) * per_page).limit(per_page + 1)
-    found = db.session.scalars(window).all()
-    body = {"items": [as_dict(note) for note in found[:per_page]], "page": page}
-    links = link_header(page, per_page, more=len(found) > per_page)
-    return body | {"per_page": per_page}, {"Link": links}
+    """List notes, the newest first; the ``Link`` header refers to the pages around this one."""
+    page = api.PageSchema().load(request.args)
+    items = newest(**page)
+    more = len(items) > page["per_page"]
+    return {"items": items[: page["per_page"]], **page}, api.links(".index", **page, more=more)
+
+
+{% if cookiecutter.use_redis %}
+@cache.memoize()
+{% endif %}
+def newest(page: int, per_page: int) -> list[dict[str, Any]]:
+    """The notes of a page, and one more where another page follows."""
+    notes = select(Note).order_by(Note.id.desc()).offset((page - 1) * per_page).limit(per_page + 1)
+    items: list[dict[str, Any]] = NoteSchema(many=True).dump(db.session.scalars(notes))
+    return items
 
 
 @bp.post("")
 def create() -> ResponseReturnValue:
-    """Store a note; its address is in the ``Location`` header."""
-    note = Note(**NoteSchema().load(json_body()))
+    """Store a note; the ``Location`` header holds its address."""
+    note = Note(**NoteSchema().load(api.json_body()))
     db.session.add(note)
     db.session.commit()
-    return as_dict(note), 201, {"Location": url_for(".show", note_id=note.id)}
+{% if cookiecutter.use_redis %}
+    invalidate(newest)
+{% endif %}
+    return NoteSchema().dump(note), 201, {"Location": url_for(".show", note_id=note.id)}
 
 
-@bp.get(f"/<int(max={LARGEST_ID}):note_id>")
+@bp.get(f"/<int(max={api.LARGEST_ID}):note_id>")
 def show(note_id: int) -> ResponseReturnValue:
-    """Answer one note."""
-    return as_dict(db.get_or_abort(Note, note_id))
+    """Return one note."""
+    body: dict[str, Any] = NoteSchema().dump(db.get_or_abort(Note, note_id))
+    return body
 
 
-@bp.delete(f"/<int(max={LARGEST_ID}):note_id>")
+@bp.delete(f"/<int(max={api.LARGEST_ID}):note_id>")
 def remove(note_id: int) -> ResponseReturnValue:
     """Delete one note."""
     deleted = db.session.execute(delete(Note).where(Note.id == note_id).returning(Note.id))
     if deleted.first() is None:
         raise NotFound
     db.session.commit()
+{% if cookiecutter.use_redis %}
+    invalidate(newest)
+{% endif %}
     return "", 204
 
 
-def json_body() -> Any:
-    """The JSON that the client sent."""
-    try:
-        return request.get_json()
-    except RecursionError:
-        raise BadRequest("The JSON is nested too deeply.") from None
-
-
-def as_dict(note: Note) -> dict[str, Any]:
-    """``note`` as a client sees it; the time in RFC 3339."""
-    return {
-        "id": note.id,
-        "title": note.title,
-        "body": note.body,
-        "created_at": note.created_at.isoformat(),
-    }
-
-
-def link_header(page: int, per_page: int, *, more: bool) -> str:
-    """Links to the first, the previous and the next page (RFC 8288)."""
-    pages = {"first": 1, "prev": page - 1, "next": page + 1 if more else 0}
-    return ", ".join(
-        f'<{url_for(".index", page=number, per_page=per_page)}>; rel="{relation}"'
-        for relation, number in pages.items()
-        if number
-    )
+@bp.cli.command()
+def seed() -> None:
+    """Add five notes to an empty database."""
+    if db.session.scalar(select(Note.id).limit(1)):
+        click.echo("There are notes already: nothing to do.")
+        return
+    db.session.add_all(Note(title=f"Note {n}", body="An example.") for n in range(1, 6))
+    db.session.commit()
+{% if cookiecutter.use_redis %}
+    invalidate(newest)
+{% endif %}
+    click.echo("Five notes added.")

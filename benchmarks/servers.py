@@ -1,0 +1,167 @@
+"""The servers that are measured, each in a container with the limits of ``compose.yaml``."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cookiecutter.main import cookiecutter
+from dotenv import dotenv_values
+
+HERE = Path(__file__).parent
+COMPOSE = ["docker", "compose", "-f", "compose.yaml"]
+# A stack of this name, with its volumes, is deleted before and after.
+SETTINGS = {
+    "COMPOSE_PROJECT_NAME": "trial-bench",
+    "HTTP_PORT": "8190",
+    "RATE_LIMIT": "1000000r/s",
+    "RATE_BURST": "100000",
+}
+
+
+def run(*command: object, cwd: Path = HERE, check: bool = True) -> str:
+    """What ``command`` prints; this program ends when it fails."""
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=cwd,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    if check and done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}")
+    return done.stdout.strip()
+
+
+@dataclass
+class Server:
+    """A server in a container; requests come from inside of its network."""
+
+    container: str
+    port: int = 8000
+
+    def rate(self, path: str, seconds: int) -> float:
+        """Requests per second over eight connections; all of them must succeed."""
+        out = run(
+            "docker", "run", "--rm", f"--network=container:{self.container}", "bench-load",
+            "wrk", "--threads=1", "--connections=8", f"--duration={seconds}s",
+            f"http://127.0.0.1:{self.port}{path}",
+        )  # fmt: skip
+        if "Non-2xx" in out or "Socket errors" in out:
+            sys.exit(f"{path} of {self.container}: {out}")
+        return float(re.search(r"Requests/sec:\s+(\S+)", out)[1])
+
+    def memory(self) -> float:
+        """Megabytes of all processes of gunicorn; shared pages are divided among them (PSS)."""
+        script = "cat $(grep -l gunicor[n] /proc/[0-9]*/cmdline | sed s/cmdline/smaps_rollup/)"
+        out = run("docker", "exec", self.container, "sh", "-c", script, check=False)
+        return sum(map(int, re.findall(r"^Pss: +(\d+)", out, re.MULTILINE))) / 1e3
+
+    def create_app(self) -> float:
+        """Milliseconds to build the application in a new process, when all is imported."""
+        script = (
+            "import time, bench, config.settings, psycopg; begun = time.perf_counter();"
+            "bench.create_app(); print((time.perf_counter() - begun) * 1000)"
+        )
+        return float(run("docker", "exec", self.container, "python", "-c", script).split()[-1])
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        script = "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/livez')"
+        for _ in range(100):
+            done = run("docker", "exec", self.container, "python", "-c", script, check=False)
+            if not done:
+                return
+            time.sleep(0.2)
+        sys.exit(f"{self.container} does not start: {done}")
+
+
+@dataclass
+class Servers:
+    """All that are measured."""
+
+    service: Server
+    nginx: Server
+    uncached: Server
+    bare: Server
+    typical: Server
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[Servers]:
+    """Start a generated service with everything, its two variants, and the typical service."""
+    project = generate(folder)
+    run("docker", "build", "--tag=bench-load", "load")
+    run("docker", "build", "--tag=bench-typical", "typical")
+    stop(project)
+    try:
+        run(*COMPOSE, "up", "--detach", "--build", "--wait", cwd=project)
+        for number in range(40):
+            add_note({"title": f"Note {number}", "body": "An example. " * 10})
+        yield Servers(
+            service=Server("trial-bench-web-1"),
+            nginx=Server("trial-bench-nginx-1", 8080),
+            uncached=variant(project, "uncached"),
+            bare=variant(project, "bare", "--access-logfile=-"),
+            typical=typical(project),
+        )
+    finally:
+        stop(project)
+
+
+def generate(folder: Path) -> Path:
+    """Generate a service with everything, without rate limits; return its folder."""
+    context = {"project_slug": "bench"}
+    cookiecutter(str(HERE.parent), no_input=True, output_dir=str(folder), extra_context=context)
+    with (folder / "bench/.env").open("a") as settings:
+        settings.write("".join(f"{name}={value}\n" for name, value in SETTINGS.items()))
+    return folder / "bench"
+
+
+def stop(project: Path) -> None:
+    run("docker", "rm", "--force", "bench-uncached", "bench-bare", "bench-typical")
+    run(*COMPOSE, "down", "--volumes", "--timeout=2", cwd=project)
+
+
+def add_note(note: dict[str, str]) -> None:
+    url = f"http://127.0.0.1:{SETTINGS['HTTP_PORT']}/notes"
+    headers = {"Content-Type": "application/json"}
+    urllib.request.urlopen(urllib.request.Request(url, json.dumps(note).encode(), headers)).close()
+
+
+def variant(project: Path, name: str, *options: str) -> Server:
+    """Start ``variants/name.py`` as Compose starts the service, with the same settings."""
+    run(
+        *COMPOSE, "run", "--detach", "--no-deps", f"--name=bench-{name}",
+        f"--volume={HERE}/variants/{name}.py:/app/{name}.py:ro",
+        "web", "gunicorn", "--config=python:config.gunicorn", *options, f"{name}:app", cwd=project,
+    )  # fmt: skip
+    server = Server(f"bench-{name}")
+    server.wait()
+    return server
+
+
+def typical(project: Path) -> Server:
+    """Start the typical service, on the same database and the same Redis."""
+    secrets = dotenv_values(project / ".env")
+    database, redis = secrets["DATABASE_PASSWORD"], secrets["REDIS_PASSWORD"]
+    run(
+        "docker", "run", "--detach", "--name=bench-typical", "--network=trial-bench_data",
+        "--cpus=1", "--memory=512m", "--pids-limit=128",
+        f"--env=DATABASE_URL=postgresql+psycopg://bench:{database}@postgres:5432/bench",
+        f"--env=REDIS_URL=redis://:{redis}@redis:6379/0", "bench-typical",
+    )  # fmt: skip
+    server = Server("bench-typical")
+    server.wait()
+    return server
+
+
+def image_size(image: str) -> float:
+    """Megabytes of an image."""
+    return int(run("docker", "image", "inspect", "--format={{.Size}}", image)) / 1e6

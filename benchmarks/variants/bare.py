@@ -1,0 +1,23 @@
+"""The same page and probe by Flask and Jinja alone: no request IDs, no headers, no log of its own."""
+
+from flask import Flask, render_template
+
+app = Flask("bench", root_path="/app/bench")
+app.config.from_object("config.settings")
+ROUTES = {
+    "/": ["GET"],
+    "/livez": ["GET"],
+    "/notes": ["GET", "POST"],
+    "/notes/<int(max=2147483647):note_id>": ["DELETE", "GET"],
+    "/readyz": ["GET"],
+}
+
+
+@app.get("/livez")
+def livez():
+    return {"status": "ok"}
+
+
+@app.get("/")
+def index():
+    return render_template("home.html", routes=ROUTES)

@@ -1,0 +1,289 @@
+"""What an owner does, on a generated project with the owner's additions in tests/owner/."""
+
+import json
+import re
+import shutil
+import socket
+import socketserver
+import ssl
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urljoin
+
+import pytest
+import requests
+import simple_websocket
+import trustme
+from conftest import FULL, run
+from load import Load
+from stacks import Stack, free_containers, generate, report, wait_for
+
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+OWNER, PORT, MB = Path(__file__).with_name("owner"), 8183, 1_000_000
+# File, a text in it, and what the owner writes before that
+ADDITIONS = [
+    ("owner/__init__.py", "    health,\n", "    extras,\n"),
+    ("owner/__init__.py", "    return app", "    extras.init_app(app)\n"),
+    ("config/settings.py", "\ntry:\n    env.seal", """
+ADMINS = env.list("ADMINS", ["ann"], subcast=str.strip)
+PAGE_SIZE = env.int("PAGE_SIZE", 20)
+SUPPORT_DAYS = env.int("SUPPORT_DAYS", None)
+REPORTS_URL = secret(env.str, "REPORTS_URL", in_development("sqlite:///reports.db"))
+SQLALCHEMY_ENGINES = {"reports": REPORTS_URL}
+SOCK_SERVER_OPTIONS = {"ping_interval": 25}
+"""),
+    (".env.example", "\n# Port of the s", "\n# ADMINS=\n# PAGE_SIZE=\n# SUPPORT_DAYS=\n# REPORTS_URL=\n"),
+    ("compose.yaml", "      GRACEFUL_TIMEOUT:\n", """      ADMINS:
+      PAGE_SIZE:
+      SUPPORT_DAYS:
+      REPORTS_URL: postgresql+psycopg://owner@postgres:5432/reports
+      TMPDIR: /app/instance
+"""),
+    ("compose.yaml", "    networks: [front, data]\n", '    volumes: ["instance:/app/instance"]\n'),
+    ("compose.yaml", "  postgres18:\n", "  instance:\n"),
+    ("Dockerfile", "USER 10001:10001\n", "RUN install --directory --owner=10001 --group=10001 instance\n"),
+    ("config/gunicorn.py", "from typing", "from threading import Thread\n"),
+    ("config/gunicorn.py", "def when_ready", """def post_worker_init(worker: Any) -> None:
+    from owner import extras
+
+    Thread(target=extras.count, args=(worker.wsgi,), daemon=True).start()
+
+
+"""),
+    ("tests/conftest.py", '        "TESTING": True,', '        "WTF_CSRF_ENABLED": False,\n'),
+    (".env", "# Port of", f"ADMINS=ann, ben\nPAGE_SIZE=25\nMAX_CONTENT_LENGTH={110 * MB}\n"),
+]  # fmt: skip
+
+
+def add(file, before, addition):
+    text = file.read_text()
+    assert before in text, f"{file.name} lacks {before!r}"
+    file.write_text(text.replace(before, addition + before))
+
+
+@pytest.fixture(scope="module")
+def owned(engine, cookies_session):
+    """The project with all additions, started, and then deployed to trust a proxy."""
+    project = generate(cookies_session, FULL, "owner", PORT)
+    run("uv", "add", "--quiet", "flask-login", "flask-sock", "flask-wtf", cwd=project)
+    shutil.copy(OWNER / "extras.py", project / "owner")
+    shutil.copy(OWNER / "checks.py", project / "tests/test_extras.py")
+    for file, before, addition in ADDITIONS:
+        add(project / file, before, addition)
+    stack = Stack(project, FULL, PORT)
+    try:
+        stack.compose("up", "--detach", "--build", "--wait")
+        stack.sql("CREATE DATABASE reports OWNER owner")
+        Visitor().post("/uploads", files={"file": ("kept", b"before")}).raise_for_status()
+        proxy = lines(stack, "nginx", "/uploads")[0]["remote_addr"]
+        template = project / "nginx/nginx.conf.template"
+        trust = f"    real_ip_header X-Forwarded-For;\n    set_real_ip_from {proxy};\n"
+        add(template, "    server_tokens", trust)
+        template.write_text(template.read_text().replace("$scheme", "https"))
+        run("bin/deploy", cwd=project)
+        yield stack
+    finally:
+        free_containers(project)
+
+
+class Visitor(requests.Session):
+    """A client with cookies of its own, and without the proxies that the environment names."""
+
+    def __init__(self, origin=f"http://127.0.0.1:{PORT}", certificate=None):
+        super().__init__()
+        self.origin, self.verify, self.trust_env = origin, certificate, False
+        self.headers.update({"Connection": "close", "Referer": f"{origin}/login"})
+
+    def request(self, method, path, **options):
+        return super().request(method, urljoin(self.origin, path), timeout=60, **options)
+
+    def token(self):
+        return self.get("/login").text.partition('value="')[2].partition('"')[0]
+
+    def log_in(self, name):
+        self.post("/login", {"name": name, "csrf_token": self.token()}).raise_for_status()
+        return self
+
+
+class Proxy(socketserver.StreamRequestHandler):
+    """Passes a request on to nginx, with the address of the client."""
+
+    def handle(self):
+        head = b"".join(iter(self.rfile.readline, b"\r\n")) + b"X-Forwarded-For: 127.0.0.1\r\n\r\n"
+        size = re.search(rb"(?i)content-length: (\d+)", head)
+        with socket.create_connection(("127.0.0.1", PORT)) as nginx, nginx.makefile("rb") as reply:
+            nginx.sendall(head + self.rfile.read(int(size[1]) if size else 0))
+            shutil.copyfileobj(reply, self.wfile)
+
+
+@pytest.fixture(scope="module")
+def tls(owned, tmp_path_factory):
+    """What a visitor over HTTPS needs: the address of the proxy, and its certificate."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    certificate = tmp_path_factory.mktemp("tls") / "ca.pem"
+    authority.cert_pem.write_to_path(certificate)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Proxy) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever).start()
+        yield f"https://127.0.0.1:{server.server_address[1]}", str(certificate)
+        server.shutdown()
+
+
+def lines(stack, service, text):
+    """The log lines with this text, such as the ID of a request."""
+    wait_for(lambda: any(text in line for line in stack.logs(service)), 5)
+    return [json.loads(line) for line in stack.logs(service) if text in line]
+
+
+def query(*statements, hold=0, path="/query"):
+    """What each statement returns in one GET, and the seconds that it took."""
+    response = Visitor().get(path, params={"q": statements, "hold": hold})
+    response.raise_for_status()
+    return response.json(), response.elapsed.total_seconds()
+
+
+def test_form_is_accepted_over_https_with_the_token_of_its_session(tls):
+    visitor, other = Visitor(*tls), Visitor(*tls)
+    page = visitor.get("/login")
+    cookie, *attributes = page.headers["Set-Cookie"].split("; ")
+    refused = [{"name": "ann"}, {"name": "ann", "csrf_token": other.token()}]
+
+    assert [visitor.post("/login", form).status_code for form in refused] == [400, 400]
+    assert visitor.log_in("ann").get("/me").text.startswith("ann sees")
+    assert cookie.startswith("__Host-session=")
+    assert {*attributes} == {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"}
+    assert "Strict-Transport-Security" in page.headers  # the service knows that it is HTTPS
+    assert page.headers["Referrer-Policy"] == "strict-origin-when-cross-origin"
+
+
+def test_each_user_sees_only_their_own_page_beside_cached_data(owned, tls):
+    ann, ben, stranger = Visitor(*tls).log_in("ann"), Visitor(*tls).log_in("ben"), Visitor(*tls)
+
+    for _ in range(5):
+        assert [user.get("/me").text[:4] for user in (ann, ben)] == ["ann ", "ben "]
+        responses = [stranger.get(path) for path in ("/notes", "/", "/query")]
+        assert not any("Set-Cookie" in response.headers for response in responses)
+    assert stranger.get("/me").url.endswith("/login?next=%2Fme")
+    assert int(owned.inside("redis", "redis-cli", "dbsize")) > 0  # something is cached
+
+
+def test_view_adds_a_field_to_the_log_line_of_its_request(owned, tls):
+    request_id = Visitor(*tls).log_in("ann").get("/me").headers["X-Request-ID"]
+    own, request = lines(owned, "web", request_id)
+
+    assert own["message"] == "the page of ann"
+    assert (request["user"], request["path"], request["status"]) == ("ann", "/me", 200)
+    nginx = lines(owned, "nginx", request_id)[0]
+    assert request["remote_addr"] == nginx["remote_addr"] == "127.0.0.1"
+
+
+def peaks(stack):
+    """The most memory that the processes of web and nginx have had, in MB."""
+    command = ["sh", "-c", "cat /proc/[0-9]*/status 2>/dev/null | grep VmHWM | tr -dc '0-9\n'"]
+    found = {name: stack.inside(name, *command).split() for name in ("web", "nginx")}
+    return {name: sum(map(int, sizes)) // 1000 for name, sizes in found.items()}
+
+
+@pytest.mark.parametrize("method", ["streamed", "multipart"])
+def test_upload_takes_time_in_proportion_and_little_memory(owned, method):
+    def upload(size):
+        body = {"data": bytes(size)} if method == "streamed" else {"files": {"file": bytes(size)}}
+        response = Visitor().request("PUT" if "data" in body else "POST", "/uploads", **body)
+        assert response.json() == [size]
+        return response.elapsed.total_seconds()
+
+    upload(MB)
+    before = peaks(owned)
+    small, large = upload(25 * MB), upload(100 * MB)
+    report(f"{method}: 25 MB in {small:.2f} s, 100 MB in {large:.2f} s; {before}, {peaks(owned)}")
+
+    assert large < 10 * small + 1  # 16 times as long would be quadratic
+    assert all(peak < before[name] + 30 for name, peak in peaks(owned).items())
+
+
+def test_file_is_kept_in_a_deployment(owned):
+    assert owned.inside("web", "cat", "instance/kept", check=False) == "before"
+
+
+def test_events_arrive_at_once(owned):
+    response = Visitor().get("/events", stream=True)
+    received = [(time.monotonic(), line) for line in response.iter_lines(chunk_size=1) if line]
+
+    assert response.elapsed.total_seconds() < 0.8
+    assert [line for _, line in received] == [b"data: 0", b"data: 1", b"data: 2"]
+    assert received[-1][0] - received[0][0] > 1.5
+    for service in ("web", "nginx"):
+        assert lines(owned, service, response.headers["X-Request-ID"])[0]["path"] == "/events"
+
+
+def test_websocket_passes_nginx(owned):
+    client = simple_websocket.Client(f"ws://127.0.0.1:{PORT}/echo")
+    for message in ("short", "x" * 100_000):
+        client.send(message)
+        assert client.receive(timeout=5) == message
+    client.close()
+
+    assert lines(owned, "web", "/echo")[0]["status"] == 200
+
+
+LOCKS = ["SELECT {} FOR UPDATE", "select {} for update", "SELECT pg_advisory_xact_lock(7)"]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_get_holds_its_lock_until_it_ends(owned, lock):
+    owned.sql("INSERT INTO notes VALUES (1, 'a', 'b', now()) ON CONFLICT DO NOTHING")
+    lock = lock.format("id FROM notes WHERE id = 1")
+    with ThreadPoolExecutor() as pool:
+        pool.submit(query, lock, hold=1.5)
+        time.sleep(0.5)
+        waited = query(lock)[1]
+
+    assert query(lock)[1] < 0.5 < waited
+
+
+def test_local_setting_holds_within_its_request(owned):
+    read = "SELECT current_setting('app.user', true)"
+
+    assert query("SELECT set_config('app.user', 'ann', true)", read)[0] == ["ann", "ann"]
+    assert not any(query(read)[0][0] for _ in range(10))
+
+
+def test_function_that_writes_in_a_get_is_rolled_back(owned):
+    insert = "INSERT INTO notes VALUES (99, 'a', 'b', now()) RETURNING id"
+    owned.sql(f"CREATE FUNCTION add_note() RETURNS int LANGUAGE sql AS $$ {insert} $$")
+
+    assert query("SELECT add_note()")[0] == [99]
+    assert owned.sql("SELECT count(*) FROM notes WHERE id = 99") == ["0"]
+
+
+def test_query_may_exceed_the_time_limit_and_disturbs_nobody(owned):
+    requests = {path: lambda _, path=path: ("GET", path, None) for path in ("/notes", "/")}
+    with Load(PORT, requests, rate=30) as load:
+        seconds = query("SET LOCAL statement_timeout = '30s'", "SELECT pg_sleep(10)")[1]
+
+    assert seconds > 10
+    assert set(load.statuses) == {200}, load
+
+
+def test_thread_runs_in_each_worker_and_own_settings_are_read(owned):
+    with ThreadPoolExecutor(16) as pool:
+        seen = list(pool.map(lambda _: Visitor().get("/status").json(), range(32)))
+    counts = {s["pid"]: {t["counted"] for t in seen if t["pid"] == s["pid"]} for s in seen}
+
+    assert [len(found) > 1 for found in counts.values()] == [True, True]
+    assert seen[0]["settings"] == [["ann", "ben"], 25, None]
+
+
+def test_second_database_is_used(owned):
+    assert query("SELECT current_database()", path="/reports")[0] == ["reports"]
+
+
+def test_nothing_is_logged_as_a_warning(owned):
+    assert [line for line in owned.logs("web") if json.loads(line)["level"] != "INFO"] == []
+
+
+def test_own_checks_pass_with_the_additions(owned):
+    run("make", "check", cwd=owned.project)

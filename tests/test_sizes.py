@@ -1,0 +1,222 @@
+"""The generated code stays small, and uses libraries as they are documented."""
+
+import ast
+import re
+import shutil
+
+import pytest
+from conftest import EACH, FULL, each_combination, files_of
+
+# Lines of the full and of the bare project, without migrations. "infrastructure" is the package
+# without its examples and tables.
+LIMITS = {
+    "Python": (900, 500),
+    "infrastructure": (500, 300),
+    "tests": (1_100, 600),
+    "compose.yaml": (165, 165),
+    "nginx/nginx.conf.template": (110, 0),
+    "Makefile": (110, 110),
+    "README.md": (190, 190),
+}
+EXAMPLES = {"my_service/home.py", "my_service/models.py", "my_service/notes.py"}
+# Lines of the full project when a limit was last looked at: a message names what has grown since.
+RECORDED = {}
+LONGEST_FUNCTION = 25
+
+# Attributes of objects of a library that may be assigned; all but the first are data.
+ASSIGNED = {
+    "app.wsgi_app",
+    "gunicorn.propagate",
+    "record.request_id",
+    "response.content_type",
+    "response.data",
+}
+BOTH = pytest.mark.parametrize("project", [EACH[0], EACH[-1]], indirect=True)
+
+
+def is_python(path):
+    """Whether a file is Python: a module, or a program in ``bin/``."""
+    return path.suffix == ".py" or (
+        path.parent.name == "bin" and "python" in path.read_text().partition("\n")[0]
+    )
+
+
+def sources(project):
+    """The text of each Python file of a project, by path."""
+    return {
+        str(path.relative_to(project)): path.read_text()
+        for path in sorted(project.rglob("*"))
+        if path.is_file() and ".venv" not in path.parts and is_python(path)
+    }
+
+
+def lines(project):
+    """The lines of each file that has a limit, by what the limit is for."""
+    counted = {kind: {} for kind in LIMITS}
+    for path in files_of(project):
+        if path in LIMITS:
+            counted[path][path] = (project / path).read_text().count("\n")
+    for path, text in sources(project).items():
+        if path.startswith("tests/"):
+            counted["tests"][path] = text.count("\n")
+        elif "/migrations/" not in path:
+            counted["Python"][path] = text.count("\n")
+            if path.startswith("my_service/") and path not in EXAMPLES:
+                counted["infrastructure"][path] = text.count("\n")
+    return counted
+
+
+def excess(project, column):
+    """What is longer than its limit: how long its files are, and which of them have grown."""
+    messages = []
+    for kind, files in lines(project).items():
+        total, limit = sum(files.values()), LIMITS[kind][column]
+        if total > limit:
+            shown = ", ".join(
+                f"{path} {count}{f' (was {was})' if count > (was := RECORDED.get(path, 0)) else ''}"
+                for path, count in sorted(files.items())
+            )
+            messages.append(f"{kind}: {total} lines, {total - limit} more than {limit}: {shown}")
+    return messages
+
+
+@BOTH
+def test_project_is_no_longer_than_its_limits(project, request):
+    column = 0 if request.node.callspec.params["project"] == FULL else 1
+
+    assert excess(project, column) == []
+
+
+def test_message_names_the_file_that_has_grown(bake, tmp_path):
+    project = tmp_path / "copy"
+    shutil.copytree(bake(), project)
+    for path in ("my_service/logs.py", "bin/env", "tests/test_logs.py"):
+        with (project / path).open("a") as file:
+            file.write("\n" * 1_000)
+
+    grown = {kind: LIMITS[kind] for kind in ("Python", "infrastructure", "tests")}
+    messages = {message.partition(":")[0]: message for message in excess(project, 0)}
+    assert set(grown) <= set(messages)
+    assert f"my_service/logs.py {RECORDED['my_service/logs.py'] + 1_000} (was" in messages["Python"]
+    assert f"bin/env {RECORDED['bin/env'] + 1_000} (was" in messages["Python"]
+    assert "my_service/logs.py" in messages["infrastructure"]
+    assert "bin/env" not in messages["infrastructure"]
+
+
+def is_private(name):
+    """Whether a name begins with an underscore, and is none of Python's own such as __name__."""
+    return name.startswith("_") and not name.endswith("__")
+
+
+def is_own(node):
+    """Whether an expression is the object that a method belongs to."""
+    return isinstance(node, ast.Name) and node.id in {"self", "cls"}
+
+
+def names_of_import(node):
+    """The parts of all names in an import."""
+    module = getattr(node, "module", None) or ""
+    return ".".join([module, *(alias.name for alias in node.names)]).split(".")
+
+
+def findings(source):
+    """Private names of others, and methods and view functions that are replaced, in a source."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Attribute(value=value, attr=attr) if is_private(attr) and not is_own(value):
+                yield f"private: {ast.unparse(node)}"
+            case ast.Import() | ast.ImportFrom() if any(map(is_private, names_of_import(node))):
+                yield f"private: {ast.unparse(node)}"
+            case ast.Call(func=func, args=[_, ast.Constant(value=str(name)), *_]) if is_private(
+                name
+            ) and re.search(r"(get|has|set|del)attr$", ast.unparse(func)):
+                yield f"private: {ast.unparse(node)}"
+            case ast.Attribute(value=value, ctx=ast.Store() | ast.Del()) if not (
+                is_own(value) or ast.unparse(value) == "g" or ast.unparse(node) in ASSIGNED
+            ):
+                yield f"assigned: {ast.unparse(node)}"
+            case ast.Call(func=ast.Name(id="setattr")):
+                yield f"assigned: {ast.unparse(node)}"
+            case ast.Subscript(value=ast.Attribute(attr="view_functions"), ctx=ast.Store()):
+                yield f"replaced: {ast.unparse(node)}"
+
+
+@each_combination()
+def test_libraries_are_used_as_they_are_documented(project):
+    found = [
+        f"{path}: {finding}"
+        for path, text in sources(project).items()
+        for finding in findings(text)
+    ]
+
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "app._got_first_request",
+        "self.server._tasks",
+        "current_app.extensions['x']._y()",
+        "from gunicorn.workers._base import Worker",
+        "from flask import _cv_app",
+        "import psycopg._connection_base",
+        "getattr(app, '_error_handlers')",
+        "monkeypatch.setattr(redis, '_connect', None)",
+        "server.handle_request = handle",
+        "self.app.wsgi_app = other",
+        "gunicorn.glogging.Logger.setup = quiet",
+        "setattr(app, 'make_response', other)",
+        "app.full_dispatch_request, n = other, 1",
+        "with a as app.open_session: pass",
+        "app.view_functions['home.index'] = cached",
+    ],
+)
+def test_finding_is_found(source):
+    assert len(list(findings(source))) == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "self._checks = cls._shared",
+        "app.wsgi_app = ProxyFix(app.wsgi_app)",
+        "g.request_id = 1",
+        "name = __package__ + function.__name__",
+        "app.config['X'] = app.view_functions['home.index']",
+        "getattr(app, 'debug')",
+        "slug.replace('-', '_')",
+        "from . import health",
+    ],
+)
+def test_what_is_allowed_is_no_finding(source):
+    assert list(findings(source)) == []
+
+
+def lengths(source):
+    """The lines of each function without its docstring, by name."""
+    return {
+        node.name: node.end_lineno
+        - (node.body[0].end_lineno if ast.get_docstring(node) else node.lineno)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+@each_combination()
+def test_functions_are_short(project):
+    long = {
+        f"{path}: {name}": length
+        for path, text in sources(project).items()
+        for name, length in lengths(text).items()
+        if length > LONGEST_FUNCTION
+    }
+
+    assert long == {}
+
+
+def test_long_function_is_found():
+    body = "    pass\n" * 26
+
+    assert lengths(f'def f():\n    """What\n\n    it does."""\n{body}') == {"f": 26}
+    assert lengths(f"def f():\n{body}") == {"f": 26}

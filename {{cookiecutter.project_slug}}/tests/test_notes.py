@@ -1,0 +1,92 @@
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+
+def create(client: FlaskClient, count: int) -> list[int]:
+    bodies = [client.post("/notes", json={"title": f"Note {n}"}).json for n in range(count)]
+    return [body["id"] for body in bodies if body]
+
+
+def listed(client: FlaskClient, query: str = "") -> list[int]:
+    return [note["id"] for note in (client.get(f"/notes{query}").json or {})["items"]]
+
+
+def test_created_note_can_be_read(client: FlaskClient) -> None:
+    note = {"title": "ü" * 200, "body": "🚀" * 5_000}
+
+    created = client.post("/notes", json=note)
+    read = client.get(created.headers["Location"])
+
+    assert (created.status_code, read.status_code) == (201, 200)
+    assert read.json is not None
+    assert read.json == created.json
+    assert read.json.items() >= note.items()
+    assert read.json["created_at"].endswith("+00:00")
+
+
+def test_deleted_note_is_gone(client: FlaskClient) -> None:
+    kept, deleted = create(client, 2)
+
+    responses = [client.delete(f"/notes/{deleted}") for _ in range(2)]
+
+    assert [response.status_code for response in responses] == [204, 404]
+    assert client.get(f"/notes/{deleted}").status_code == 404
+    assert client.get(f"/notes/{kept}").status_code == 200
+
+
+def test_list_is_up_to_date_and_begins_with_the_newest(client: FlaskClient) -> None:
+    lists = [listed(client)]
+    [first] = create(client, 1)
+    lists.append(listed(client))
+    [second] = create(client, 1)
+    lists.append(listed(client))
+    client.delete(f"/notes/{first}")
+    lists.append(listed(client))
+
+    assert lists == [[], [first], [second, first], [second]]
+
+
+def test_list_has_pages(client: FlaskClient) -> None:
+    numbers = create(client, 5)
+
+    links = [client.get(f"/notes?page={n}&per_page=2").headers["Link"] for n in (1, 2, 3)]
+
+    assert listed(client, "?page=2&per_page=2") == numbers[2:0:-1]
+    assert ['rel="next"' in link for link in links] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "title"),
+        ({"title": ""}, "title"),
+        ({"title": "x" * 201}, "title"),
+        ({"title": "nul \0"}, "title"),
+        ({"title": "x", "body": "nul \0"}, "body"),
+        ({"title": "x", "body": "x" * 10_001}, "body"),
+        ({"title": "x", "colour": "red"}, "colour"),
+        ({"title": "x", "id": 1}, "id"),
+    ],
+)
+def test_invalid_note_is_rejected(client: FlaskClient, body: Any, field: str) -> None:
+    response = client.post("/notes", json=body)
+
+    assert response.status_code == 422
+    assert list((response.json or {})["errors"]) == [field]
+    assert listed(client) == []
+
+
+@pytest.mark.parametrize("number", [0, 2**31 - 1, 2**31, 2**63, "x"])
+def test_unknown_note_is_not_found(client: FlaskClient, number: object) -> None:
+    assert client.get(f"/notes/{number}").status_code == 404
+
+
+def test_seed_fills_an_empty_database_once(app: Flask, client: FlaskClient) -> None:
+    before = listed(client)
+    outputs = [app.test_cli_runner().invoke(args=["seed"]).output for _ in range(2)]
+
+    assert outputs == ["Five notes added.\n", "There are notes already: nothing to do.\n"]
+    assert (len(before), len(listed(client))) == (0, 5)

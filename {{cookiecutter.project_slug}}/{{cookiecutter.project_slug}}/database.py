@@ -1,0 +1,93 @@
+"""PostgreSQL: ``db.session`` for each request, ``flask db`` for migrations, and time-outs."""
+
+import logging
+from inspect import iscoroutinefunction
+from itertools import filterfalse
+from typing import Any
+
+from flask import Flask, current_app
+from flask.typing import ResponseReturnValue
+from flask_alembic import Alembic
+from flask_sqlalchemy_lite import SQLAlchemy
+from sqlalchemy import Connection, Engine, NullPool, TypeDecorator, create_engine, event, make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from werkzeug.exceptions import ServiceUnavailable
+
+from . import health
+from .models import Base
+
+# Limits of the server; SET LOCAL raises them for one transaction.
+TIMEOUTS = "-c statement_timeout=3s -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s"
+# Limits of libpq, all in seconds but tcp_user_timeout, which is in milliseconds:
+# https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+LIBPQ = {"connect_timeout": 2, "tcp_user_timeout": 2000}
+LIBPQ |= {"keepalives_idle": 1, "keepalives_interval": 1, "keepalives_count": 2}
+MIGRATION_LOCK = 7_165_219  # any number, the same in all versions of the service
+
+logger = logging.getLogger(__name__)
+
+db = SQLAlchemy(session_options={"expire_on_commit": False})
+
+
+def init_app(app: Flask) -> None:
+    """Open a connection pool, close each session with its request, and add ``flask db``."""
+    default = engine_options(app.config["DATABASE_URL"], app.config["WEB_THREADS"])
+    engines = app.config.get("SQLALCHEMY_ENGINES", {})
+    app.config["SQLALCHEMY_ENGINES"] = {**engines, "default": default}
+    db.init_app(app)
+    # There are no async sessions, and closing them costs each request a thread and an event loop.
+    teardowns = app.teardown_appcontext_funcs
+    teardowns[:] = filterfalse(iscoroutinefunction, teardowns)
+    with app.app_context():
+        engine = db.engine
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", enforce_foreign_keys)
+    batch = engine.dialect.name == "sqlite"  # which cannot alter most of a table
+    app.config["ALEMBIC_CONTEXT"] = {"render_item": render_item, "render_as_batch": batch}
+    Alembic(app, run_mkdir=False, metadatas=Base.metadata, engines=migration_engine(engine))
+    health.add_check(app, "postgres", lambda: engine.connect().close())  # the pool pings it
+    for error in (OperationalError, InterfaceError, PoolTimeoutError):
+        app.register_error_handler(error, unavailable)
+
+
+def engine_options(database_url: str, threads: int) -> dict[str, Any]:
+    """Return what ``create_engine`` needs: for PostgreSQL a connection for each thread, and limits."""
+    url = make_url(database_url)
+    if url.get_backend_name() == "sqlite":
+        return {"url": url}
+    arguments = {**LIBPQ, "options": f"{TIMEOUTS} {url.query.get('options', '')}"}
+    pool = {"pool_size": threads, "max_overflow": 2, "pool_timeout": 2, "pool_pre_ping": True}
+    return {"url": url, "connect_args": arguments, **pool}
+
+
+def migration_engine(engine: Engine) -> Engine:
+    """Return an engine without these limits, on which one migration runs at a time."""
+    migrations = create_engine(engine.url, poolclass=NullPool)
+    if migrations.dialect.name == "postgresql":
+        event.listen(migrations, "begin", lock_migrations)
+    return migrations
+
+
+def lock_migrations(connection: Connection) -> None:
+    """Wait for other migrations; but not for a table, because queries would wait behind it."""
+    connection.exec_driver_sql("SET LOCAL lock_timeout = '5min'")
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+    connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+
+
+def enforce_foreign_keys(connection: Any, _: Any) -> None:
+    """Make SQLite check foreign keys, which it ignores by default."""
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def render_item(kind: str, item: Any, _: Any) -> Any:
+    """Write a custom type into a migration as the type that it is stored as."""
+    return f"sa.{item.impl!r}" if kind == "type" and isinstance(item, TypeDecorator) else False
+
+
+def unavailable(error: Exception) -> ResponseReturnValue:
+    """Ask the client to try again, and log the reason."""
+    logger.error("the database is unavailable: %s", error)
+    problem = ServiceUnavailable("The database is unavailable.", retry_after=5)
+    return current_app.handle_http_exception(problem)
