@@ -22,8 +22,8 @@ test-faults: .venv/ready ## Run those tests alone that break and attack a runnin
 
 .PHONY: lint
 lint: .venv/ready ## Check the style of the template's own Python
-	ruff check benchmarks hooks tests
-	ruff format --check benchmarks hooks tests
+	ruff check benchmarks docs hooks tests
+	ruff format --check benchmarks docs hooks tests
 
 .PHONY: bench
 bench: .venv/ready ## Measure a generated service in Docker, and write docs/performance.md
@@ -33,6 +33,10 @@ bench: .venv/ready ## Measure a generated service in Docker, and write docs/perf
 .PHONY: bench-quick
 bench-quick: .venv/ready ## The rates alone, in two minutes
 	python benchmarks/run.py --quick
+
+.PHONY: picture
+picture: .venv/ready ## Draw docs/terminal.svg and docs/page.png, with Docker and Chromium
+	python docs/picture.py
 
 .venv/ready: pyproject.toml
 	python3 -m venv .venv

@@ -467,7 +467,7 @@ def deploy_under_load(door, mistake):
     before, containers = identity(door), web_containers(door)
     with unchanged(door.project):
         mistake(door.project)
-        with Load(door.port, everything(), rate=30, keep_alive=True) as load:
+        with Load(door.port, everything(), 4, 150, keep_alive=True) as load:
             deployed = run("make", "deploy", cwd=door.project, check=False)
             time.sleep(1)
     door.compose("build")

@@ -251,7 +251,8 @@ def corporation(engine, tmp_path):
 @pytest.mark.xdist_group("docker")
 def test_image_trusts_the_certificate_of_a_corporation(bake, corporation):
     project = bake(project_slug="shop", **BARE)
-    snippet = (project / "README.md").read_text().split("```dockerfile\n")[1].split("```")[0]
+    document = (TEMPLATE / "docs/options.md").read_text()
+    snippet = document.split("```dockerfile\n")[1].split("```")[0]
     dockerfile = project / "Dockerfile"
     [start] = re.findall(r"^FROM \S+ AS base\n", dockerfile.read_text(), re.M)
     ask = "uv pip install --target /tmp/x --index-url https://index.test/simple nothing"

@@ -53,7 +53,7 @@ SOCK_SERVER_OPTIONS = {"ping_interval": 25}
 
 """),
     ("tests/conftest.py", '        "TESTING": True,', '        "WTF_CSRF_ENABLED": False,\n'),
-    (".env", "# Port of", f"ADMINS=ann, ben\nPAGE_SIZE=25\nMAX_CONTENT_LENGTH={110 * MB}\n"),
+    (".env", "# Port of the s", f"ADMINS=ann, ben\nPAGE_SIZE=25\nMAX_CONTENT_LENGTH={110 * MB}\n"),
 ]  # fmt: skip
 
 
@@ -200,7 +200,7 @@ def test_upload_takes_time_in_proportion_and_little_memory(owned, method):
     small, large = upload(25 * MB), upload(100 * MB)
     report(f"{method}: 25 MB in {small:.2f} s, 100 MB in {large:.2f} s; {before}, {peaks(owned)}")
 
-    assert large < 10 * small + 1  # 16 times as long would be quadratic
+    assert large < 10 * small + 2  # 16 times as long would be quadratic
     assert all(peak < before[name] + 30 for name, peak in peaks(owned).items())
 
 
@@ -260,8 +260,8 @@ def test_function_that_writes_in_a_get_is_rolled_back(owned):
 
 
 def test_query_may_exceed_the_time_limit_and_disturbs_nobody(owned):
-    requests = {path: lambda _, path=path: ("GET", path, None) for path in ("/notes", "/")}
-    with Load(PORT, requests, rate=30) as load:
+    others = {path: lambda _, path=path: ("GET", path, None) for path in ("/notes", "/")}
+    with Load(PORT, others, rate=30) as load:
         seconds = query("SET LOCAL statement_timeout = '30s'", "SELECT pg_sleep(10)")[1]
 
     assert seconds > 10

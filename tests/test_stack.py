@@ -107,7 +107,10 @@ def test_body_that_is_too_large_is_refused(stack, chunked):
     if not stack.options["use_postgres"] and not stack.options["use_nginx"]:
         assert response.status == 405
         return
-    assert response.status == json.loads(answer)["status"] == 413
+    # Werkzeug cuts a body of unknown length at the limit, and what is left is no JSON.
+    refused = {413} if stack.options["use_nginx"] or not chunked else {400, 413}
+    assert response.status == json.loads(answer)["status"]
+    assert response.status in refused
     assert kind == "application/problem+json"
 
 

@@ -12,7 +12,7 @@ from environs import FileAwareEnv
 from flask import Flask
 from flask.testing import FlaskClient
 {% if cookiecutter.use_postgres %}
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.schema import CreateSchema, DropSchema
 {% endif %}
 
@@ -24,6 +24,22 @@ from {{ cookiecutter.project_slug }}.models import Base
 
 os.environ["APP_ENV"] = "development"
 os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe())
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    """Settings that tests rely on; the others come from .env, or are defaults."""
+    return {
+{% if cookiecutter.use_redis %}
+        "CACHE_KEY_PREFIX": f"test-{secrets.token_hex(8)}:",
+        "REDIS_URL": os.environ.get("REDIS_URL"),
+{% endif %}
+        "DEBUG": False,
+        "MAX_CONTENT_LENGTH": 100_000,
+        "TESTING": True,
+        "TRUSTED_HOSTS": ["localhost"],
+        "TRUSTED_PROXIES": 0,
+    }
 {% if cookiecutter.use_postgres %}
 
 
@@ -52,10 +68,67 @@ def new_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
 
 @pytest.fixture(scope="session")
-def database_url(new_database: Callable[[], str]) -> str:
-    """A database with all tables."""
+def database(new_database: Callable[[], str]) -> Iterator[Engine]:
+    """Create all tables, once."""
     url = new_database()
-    with create_app({"DATABASE_URL": url, "TESTING": True}).app_context():
-        db.session.get_bind()
-    return url
+    app = create_app({"DATABASE_URL": url, "TESTING": True})
+    with app.app_context():
+        app.extensions["alembic"].upgrade()
+    engine = create_engine(url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def make_app(settings: dict[str, Any], database: Engine) -> Iterator[Callable[..., Flask]]:
+    """Build applications, from further settings, on a database whose tables are empty."""
+    url = database.url.render_as_string(hide_password=False)
+    apps: list[Flask] = []
+
+    def make(**further: Any) -> Flask:
+        apps.append(create_app({"DATABASE_URL": url, **settings, **further}))
+        return apps[-1]
+
+    yield make
+    for app in apps:
+        with app.app_context():
+            db.engine.dispose()
+    with database.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.execute(table.delete())
+{% else %}
+
+
+@pytest.fixture
+def make_app(settings: dict[str, Any]) -> Callable[..., Flask]:
+    """Build applications, from further settings."""
+    return lambda **further: create_app(settings | further)
 {% endif %}
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    return make_app()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def problems(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], dict[str, str]]:
+    """Return what is wrong with the settings in an environment, by variable; without .env."""
+
+    def read(environment: dict[str, str]) -> dict[str, str]:
+        monkeypatch.setattr(FileAwareEnv, "read_env", lambda *_, **options: None)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "environ", environment)
+            try:
+                runpy.run_path(str(Path(__file__).parents[1] / "config/settings.py"))
+            except SystemExit as stop:
+                lines = str(stop.code).splitlines()[1:]
+                return dict(line.strip().split(": ", 1) for line in lines)
+        return {}
+
+    return read

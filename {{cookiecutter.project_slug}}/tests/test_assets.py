@@ -28,6 +28,12 @@ def test_static_file_is_cached_under_its_version_only(client: FlaskClient, addre
     assert cache_control(client, plain) == "no-cache"
 
 
+def test_file_that_a_view_sends_is_not_cached(app: Flask, client: FlaskClient) -> None:
+    app.add_url_rule("/test", view_func=lambda: send_file(__file__))
+
+    assert cache_control(client, "/test") == "no-cache"
+
+
 @pytest.mark.parametrize(("debug", "name"), [(False, "missing.css"), (True, "style.css")])
 def test_file_has_no_version(make_app: Callable[..., Flask], debug: bool, name: str) -> None:
     with (app := make_app(DEBUG=debug)).test_request_context():
@@ -50,9 +56,3 @@ def test_path_with_dots_is_neither_cached_nor_kept(app: Flask, address: str) -> 
     tracemalloc.stop()
 
     assert memory[1] - memory[0] < 50_000
-
-
-def test_file_that_a_view_sends_is_not_cached(app: Flask, client: FlaskClient) -> None:
-    app.add_url_rule("/test/invoice", view_func=lambda: send_file(__file__))
-
-    assert cache_control(client, "/test/invoice") == "no-cache"

@@ -9,17 +9,12 @@ from {{ cookiecutter.project_slug }}.security import HEADERS
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [
-        ("GET", "/livez", 200),
-        ("GET", "/nope", 404),
-        ("PUT", "/livez", 405),
-        ("POST", "/test/echo", 413),
-    ],
+    [("GET", "/livez", 200), ("GET", "/nope", 404), ("PUT", "/livez", 405), ("POST", "/test", 413)],
 )
 def test_every_response_has_the_headers(
     app: Flask, client: FlaskClient, method: str, path: str, status: int
 ) -> None:
-    app.add_url_rule("/test/echo", methods=["POST"], view_func=lambda: request.get_data())
+    app.add_url_rule("/test", methods=["POST"], view_func=lambda: request.get_data())
 
     response = client.open(path, method=method, data=b"x" * 100_001 if status == 413 else b"")
 
@@ -38,9 +33,9 @@ def test_headers_allow_forms_and_forbid_inline_scripts(client: FlaskClient) -> N
 
 
 def test_view_can_set_a_header_itself(app: Flask, client: FlaskClient) -> None:
-    app.add_url_rule("/test/own", view_func=lambda: ("", {"cache-control": "max-age=60"}))
+    app.add_url_rule("/test", view_func=lambda: ("", {"cache-control": "max-age=60"}))
 
-    assert client.get("/test/own").headers.getlist("Cache-Control") == ["max-age=60"]
+    assert client.get("/test").headers.getlist("Cache-Control") == ["max-age=60"]
 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/nope"])
@@ -48,20 +43,15 @@ def test_untrusted_host_is_rejected(client: FlaskClient, path: str) -> None:
     assert client.get(path, headers={"Host": "evil.example"}).status_code == 400
 
 
-@pytest.mark.parametrize(
-    ("proxies", "seen"),
-    [(0, "127.0.0.1 http://localhost/test/whoami"), (1, "10.0.0.9 https://localhost/test/whoami")],
-)
-def test_only_trusted_proxies_are_believed(
-    make_app: Callable[..., Flask], proxies: int, seen: str
-) -> None:
+@pytest.mark.parametrize(("proxies", "seen"), [(0, "127.0.0.1 http:"), (1, "10.0.0.9 https:")])
+def test_trusted_proxies_count(make_app: Callable[..., Flask], proxies: int, seen: str) -> None:
     app = make_app(TRUSTED_PROXIES=proxies)
-    app.add_url_rule("/test/whoami", view_func=lambda: f"{request.remote_addr} {request.url}")
+    app.add_url_rule("/test", view_func=lambda: f"{request.remote_addr} {request.url}")
     forged = {"X-Forwarded-For": "6.6.6.6, 10.0.0.9", "X-Forwarded-Proto": "https"}
 
-    response = app.test_client().get("/test/whoami", headers=forged | {"X-Request-ID": "given-id"})
+    response = app.test_client().get("/test", headers=forged | {"X-Request-ID": "given-id"})
 
-    assert response.text == seen
+    assert response.text == f"{seen}//localhost/test"
     assert (response.headers["X-Request-ID"] == "given-id") is bool(proxies)
 
 
@@ -76,14 +66,11 @@ def test_invalid_request_id_is_replaced(make_app: Callable[..., Flask], given: s
 
 def test_session_cookie_is_protected(make_app: Callable[..., Flask]) -> None:
     app = make_app(SESSION_COOKIE_SECURE=True)
-    app.add_url_rule("/test/login", view_func=lambda: session.update(user="me") or "")
-    app.add_url_rule("/test/user", "user", lambda: session.get("user", "nobody"))
+    app.add_url_rule("/test", view_func=lambda: str(session.setdefault("id", request.args["id"])))
     client = app.test_client()
 
-    login, user = (
-        client.get(path, base_url="https://localhost") for path in ("/test/login", "/test/user")
-    )
+    first, second = (client.get(f"/test?id={n}", base_url="https://localhost") for n in "ab")
 
-    cookie = login.headers["Set-Cookie"].split("; ")
+    cookie = first.headers["Set-Cookie"].split("; ")
     assert {"Secure", "HttpOnly", "SameSite=Lax", "Path=/"} <= set(cookie)
-    assert user.text == "me"
+    assert (first.text, second.text) == ("a", "a")

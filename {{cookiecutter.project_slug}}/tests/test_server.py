@@ -13,6 +13,8 @@ import pytest
 from config import gunicorn
 
 ROOT = Path(__file__).parents[1]
+SETTINGS = {"LOG_LEVEL": "INFO", "LOG_FORMAT": "json", "TRUSTED_HOSTS": "127.0.0.1"}
+SETTINGS |= {"FLASK_DEBUG": "0", "TRUSTED_PROXIES": "0", "WEB_CONCURRENCY": "1"}
 
 
 def get(port: int, path: str, **headers: str) -> HTTPResponse:
@@ -26,12 +28,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path
     """The port and the log of a running server, which has to stop without an error."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    settings = {"FLASK_DEBUG": "0", "LOG_LEVEL": "INFO", "LOG_FORMAT": "json", "PORT": str(port)}
-    settings |= {"TRUSTED_HOSTS": "127.0.0.1", "TRUSTED_PROXIES": "0", "WEB_CONCURRENCY": "1"}
-    command = [sys.executable, "-m", "gunicorn", "--config", "python:config.gunicorn"]
     log = tmp_path_factory.mktemp("server") / "log"
+    command = [sys.executable, "-m", "gunicorn", "--config", "python:config.gunicorn"]
+    env = os.environ | SETTINGS | {"PORT": str(port)}
     with log.open("w") as out:
-        env = os.environ | settings
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=out)
     while process.poll() is None:
         try:
@@ -44,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path
     assert process.wait(timeout=60) == 0, log.read_text()
 
 
-def test_every_line_of_the_log_is_a_json_object(server: tuple[int, Path]) -> None:
+def test_log_consists_of_json_objects(server: tuple[int, Path]) -> None:
     port, log = server
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"NOT HTTP\r\n\r\n")
@@ -64,28 +64,24 @@ def test_client_on_the_same_host_is_no_trusted_proxy(server: tuple[int, Path]) -
         page = response.read().decode()
 
     assert 'href="/static/' in page
-    assert "evil" not in page
+    assert '"/evil' not in page
     assert "Strict-Transport-Security" not in response.headers
 
 
-@pytest.mark.parametrize(
-    ("hosts", "code"), [("127.0.0.1,other.example", 0), ("other.example,127.0.0.1", 1)]
-)
+@pytest.mark.parametrize(("hosts", "code"), [("127.0.0.1,a.example", 0), ("a.example", 1)])
 def test_health_check_of_the_image(server: tuple[int, Path], hosts: str, code: int) -> None:
-    env = os.environ | {"TRUSTED_HOSTS": hosts, "PORT": str(server[0])}
-    command = [sys.executable, "bin/healthcheck"]
+    env = os.environ | {"PORT": str(server[0]), "TRUSTED_HOSTS": hosts}
+    check = [sys.executable, "bin/healthcheck"]
 
-    done = subprocess.run(command, cwd=ROOT, env=env, stderr=subprocess.DEVNULL)
+    done = subprocess.run(check, cwd=ROOT, env=env, capture_output=True)
 
     assert done.returncode == code
 
 
-@pytest.mark.parametrize(
-    ("limit", "cpus"), [("max 100000", os.cpu_count()), ("50000 100000", 1), ("250000 100000", 3)]
-)
-def test_cpu_limit_is_that_of_the_container(tmp_path: Path, limit: str, cpus: int) -> None:
+def test_cpu_limit_is_that_of_the_container(tmp_path: Path) -> None:
     file = tmp_path / "cpu.max"
 
     assert gunicorn.cpu_limit(file) == os.cpu_count()
-    file.write_text(f"{limit}\n")
-    assert gunicorn.cpu_limit(file) == cpus
+    for limit, cpus in (("max 100000", os.cpu_count()), ("50000 100000", 1), ("150000 100000", 2)):
+        file.write_text(f"{limit}\n")
+        assert gunicorn.cpu_limit(file) == cpus

@@ -2,6 +2,10 @@
 
 from flask import Flask, Response
 
+PANELS = ["headers.HeaderDebugPanel", "request_vars.RequestVarsDebugPanel"]
+PANELS += ["timer.TimerDebugPanel", "template.TemplateDebugPanel", "logger.LoggingPanel"]
+PANELS += ["config_vars.ConfigVarsDebugPanel", "profiler.ProfilerDebugPanel"]
+
 
 def init_app(app: Flask) -> None:
     """Show the toolbar on every page."""
@@ -9,6 +13,7 @@ def init_app(app: Flask) -> None:
         from flask_debugtoolbar import DebugToolbarExtension
 
         app.config["DEBUG_TB_INTERCEPT_REDIRECTS"] = False
+        app.config["DEBUG_TB_PANELS"] = [f"flask_debugtoolbar.panels.{name}" for name in PANELS]
         DebugToolbarExtension(app)
         app.after_request(allow_inline)
 
