@@ -61,7 +61,7 @@ class Server:
         """Megabytes of all processes of gunicorn; shared pages are divided among them (PSS)."""
         script = "cat $(grep -l gunicor[n] /proc/[0-9]*/cmdline | sed s/cmdline/smaps_rollup/)"
         out = run("docker", "exec", self.container, "sh", "-c", script, check=False)
-        return sum(map(int, re.findall(r"^Pss: +(\d+)", out, re.MULTILINE))) / 1e3
+        return sum(map(int, re.findall(r"^Pss: +(\d+)", out, re.MULTILINE))) / 1e3 or sys.exit(out)
 
     def create_app(self) -> float:
         """Milliseconds to build the application in a new process, when all is imported."""
@@ -118,7 +118,8 @@ def started(folder: Path) -> Iterator[Servers]:
 def generate(folder: Path) -> Path:
     """Generate a service with everything, without rate limits; return its folder."""
     context = {"project_slug": "bench"}
-    cookiecutter(str(HERE.parent), no_input=True, output_dir=str(folder), extra_context=context)
+    options = {"no_input": True, "default_config": True, "output_dir": str(folder)}
+    cookiecutter(str(HERE.parent), extra_context=context, **options)
     with (folder / "bench/.env").open("a") as settings:
         settings.write("".join(f"{name}={value}\n" for name, value in SETTINGS.items()))
     return folder / "bench"

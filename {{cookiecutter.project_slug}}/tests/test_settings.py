@@ -42,6 +42,7 @@ def test_weak_key_is_rejected(problems: Callable[..., dict[str, str]], key: str)
 
     for environment in [PRODUCTION] if key else [PRODUCTION, DEVELOPMENT]:
         found = problems(environment | keys)
+        assert keys.keys() <= found.keys()
         assert not key or key not in found["SECRET_KEY"] + found["SECRET_KEY_FALLBACKS"]
 
 
