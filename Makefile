@@ -27,7 +27,6 @@ lint: .venv/ready ## Check the style of the template's own Python
 
 .PHONY: bench
 bench: .venv/ready ## Measure a generated service in Docker, and write docs/performance.md
-	uv pip install --quiet --python .venv/bin/python --group bench
 	python benchmarks/run.py
 
 .PHONY: bench-quick

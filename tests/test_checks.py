@@ -5,11 +5,12 @@ import re
 import shlex
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ENVIRONMENT, each_combination, run
-from stacks import apart, report, wait_for
+from conftest import COMBINATIONS, ENVIRONMENT, each_combination, run
+from stacks import report, wait_for
 
 NGINX_VARIABLES = {"MAX_CONTENT_LENGTH": "1048576", "RATE_BURST": "100", "RATE_LIMIT": "50r/s"}
 needs_compose = pytest.mark.skipif(
@@ -17,10 +18,23 @@ needs_compose = pytest.mark.skipif(
 )
 
 
-@each_combination()
-def test_own_checks_pass(project):
-    done = run("make", "check", cwd=project)
+def interpreters():
+    """The installed Pythons that a project supports, on the path or of pyenv."""
+    for version in ("3.11", "3.12", "3.13", "3.14"):
+        installed = sorted(Path.home().glob(f".pyenv/versions/{version}*/bin/python"))
+        if python := next(map(str, installed), shutil.which(f"python{version}")):
+            yield version, python
 
+
+@each_combination()
+def test_own_checks_pass(project, request):
+    """With each installed Python in turns; `make test-stack` runs the tests with that of the image."""
+    chosen = request.node.callspec.params["project"]
+    version, python = list(interpreters())[COMBINATIONS.index(chosen) % len(list(interpreters()))]
+
+    done = run("make", "check", cwd=project, UV_PYTHON=python)
+
+    assert f"python {version}." in done.stdout
     assert re.search(r"\d+ passed", done.stdout)
 
 
@@ -129,35 +143,32 @@ def servers(engine, bake):
     """A project, and its environment with the servers of its workflow, as GitHub starts them."""
     project = bake(project_slug="shop")
     job = jobs_of(project)["servers"]
-    environment, names = dict(job["env"]), {}
+    environment, containers = dict(job["env"]), {}
     try:
         for service, options in job["services"].items():
-            names[service] = apart(f"ci-{service}")
-            run("docker", "rm", "--force", "--volumes", names[service], cwd=project)
             inside = options["ports"][0].rpartition(":")[2]
             given = [f"--env={name}={value}" for name, value in options.get("env", {}).items()]
             given += [f"--publish=127.0.0.1::{inside}", *shlex.split(options["options"])]
-            start = ["docker", "run", "--detach", f"--name={names[service]}", *given]
-            run(*start, options["image"], cwd=project)
-            port = run("docker", "port", names[service], inside, cwd=project).stdout
+            start = ["docker", "run", "--detach", *given, options["image"]]
+            containers[service] = run(*start, cwd=project).stdout.split()[-1]
+            port = run("docker", "port", containers[service], inside, cwd=project).stdout
             for name, value in environment.items():
                 environment[name] = value.replace(f"localhost:{inside}", port.strip())
         health = ["docker", "inspect", "--format={{.State.Health.Status}}"]
-        for name in names.values():
-            wait_for(lambda name=name: run(*health, name, cwd=project).stdout == "healthy\n", 60)
-        yield project, environment, names
+        for one in containers.values():
+            wait_for(lambda one=one: run(*health, one, cwd=project).stdout == "healthy\n", 60)
+        yield project, environment, containers
     finally:
-        for name in names.values():
-            run("docker", "rm", "--force", "--volumes", name, cwd=project)
+        run("docker", "rm", "--force", "--volumes", *containers.values(), cwd=project)
 
 
 @pytest.mark.docker
 @pytest.mark.xdist_group("docker")
 def test_checks_pass_with_the_servers_that_ci_starts(servers):
-    project, environment, names = servers
+    project, environment, containers = servers
     count = "SELECT sum(tup_inserted) FROM pg_stat_database"
     psql = ["psql", "--username=postgres", "--tuples-only", "--no-align", "-c", count]
-    rows = ["docker", "exec", names["postgres"], *psql]
+    rows = ["docker", "exec", containers["postgres"], *psql]
     before = int(run(*rows, cwd=project).stdout)
 
     printed = run("make", "check", cwd=project, **environment).stdout
@@ -166,7 +177,8 @@ def test_checks_pass_with_the_servers_that_ci_starts(servers):
     assert re.search(r"\d+ passed", printed)
     assert int(run(*rows, cwd=project).stdout) > before + 100
     used = ["redis-cli", "info", "commandstats"]
-    assert "cmdstat_set:" in run("docker", "exec", names["redis"], *used, cwd=project).stdout
+    stats = run("docker", "exec", containers["redis"], *used, cwd=project).stdout
+    assert "cmdstat_set:" in stats
 
 
 @each_combination()

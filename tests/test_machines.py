@@ -191,23 +191,6 @@ def test_uv_that_is_too_old_leaves_the_lock_to_the_owner(tmp_path):
     assert not (tmp_path / "out/my_service/uv.lock").exists()
 
 
-def interpreter(version):
-    """An installed Python of this version, on the path or of pyenv, or none."""
-    installed = sorted(Path.home().glob(f".pyenv/versions/{version}*/bin/python"))
-    return next(map(str, installed), shutil.which(f"python{version}"))
-
-
-@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
-def test_own_tests_pass_with_every_python(bake, version):
-    """3.14 is that of the image, in which test_stack.py runs them too."""
-    if not (python := interpreter(version)):
-        pytest.skip(f"no Python {version} is installed")
-
-    done = run("uv", "run", "--python", python, "pytest", cwd=bake(project_slug="shop"))
-
-    assert re.search(r"\d+ passed", done.stdout)
-
-
 SERVER = """
 import http.server, ssl
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -392,9 +392,9 @@ def test_release_is_found_in_the_history(template, shell):
 @pytest.mark.docker
 @pytest.mark.xdist_group("docker")
 def test_stack_of_the_release_before_goes_on_with_its_data(engine, create, template, shell):
-    project, port = create("ours", FULL, template.release(BEFORE)), 8184
+    project, port = create("ours", FULL, template.release(BEFORE)), 8187
     with (project / ".env").open("a") as settings:
-        settings.write(f"COMPOSE_PROJECT_NAME={apart('shop')}\nHTTP_PORT={port}\n")
+        settings.write(f"COMPOSE_PROJECT_NAME={apart('update')}\nHTTP_PORT={port}\n")
     stack = Stack(project, FULL, port)
     free_containers(project)
     try:
