@@ -131,10 +131,21 @@ class Load:
         return sum((seen.statuses for seen in self.answers.values()), Counter())
 
     @property
+    def failed(self):
+        """The requests that were not answered 2xx: kind, status, and when they were sent."""
+        return [
+            (kind, status, round(sent - self.begun, 1))
+            for kind, answers in self.answers.items()
+            for sent, _, status in answers.seen
+            if not 200 <= status < 300
+        ]
+
+    @property
     def outcome(self):
-        """How many requests were not answered 2xx, of how many."""
-        bad = sum(n for status, n in self.statuses.items() if not 200 <= status < 300)
-        return f"{bad} of {self.statuses.total()} requests failed"
+        failed = self.failed
+        return (
+            f"{len(failed)} of {self.statuses.total()} requests failed {failed[:9] or ''}".rstrip()
+        )
 
     def __str__(self):
         return "; ".join(f"{name}: {answers}" for name, answers in self.answers.items())

@@ -102,7 +102,7 @@ def lost(lab, load):
 
 @dataclass
 class Seen:
-    """What clients saw while a service failed for five seconds."""
+    """What clients saw while a service failed for four seconds."""
 
     load: Load
     broken: float  # when
@@ -117,8 +117,8 @@ class Seen:
         return self.answers(kind).between(0, self.broken - 0.5)
 
     def middle(self, kind):
-        """Without the first and the last second, in which a request may see both states."""
-        return self.answers(kind).between(self.broken + 1.5, self.returning - 1)
+        """Without the first and the last moments, in which a request may see both states."""
+        return self.answers(kind).between(self.broken + 1.5, self.returning - 0.5)
 
     @property
     def recovery(self):
@@ -136,12 +136,12 @@ def break_down(lab, service, fault):
         time.sleep(1)
         hurt(lab, service)
         broken = time.monotonic()
-        time.sleep(5)
+        time.sleep(4)
         returning = time.monotonic()
         mend(lab, service)
         seen = Seen(load, broken, returning, time.monotonic())
         wait_for(lambda: seen.recovery < float("inf"), 20)
-        time.sleep(2)
+        time.sleep(1)
 
     missing = lost(lab, load)
     report(f"{service} {fault}: used again {seen.recovery:.1f} s after its return, lost "
@@ -389,22 +389,24 @@ def web_containers(lab):
     return lab.compose("ps", "--all", "--quiet", "web").stdout.split()
 
 
-KINDS = [(5, 1, 0), (30, 1, 0), (200, 1, 0), (30, 2, 0), (30, 1, 10)]
+KINDS = [(2, 30, 10), (1, 5, 0), (1, 30, 0), (1, 200, 0)]
 if DEPLOYMENTS > 1:
-    KINDS = list(itertools.product([5, 30, 200], [1, 2], [0, 10]))
+    KINDS = list(itertools.product([2, 1], [5, 30, 200], [0, 10]))
 
 
-@pytest.mark.parametrize(("rate", "replicas", "start_seconds"), KINDS)
-def test_deployment_loses_no_request(lab, rate, replicas, start_seconds):
+@pytest.mark.parametrize(("replicas", "rate", "start_seconds"), KINDS)
+def test_deployment_loses_no_request(lab, replicas, rate, start_seconds):
     """Half of the clients keep their connections open, and a fifth of the requests are POSTs."""
     outcomes = []
     if len(web_containers(lab)) != replicas:
-        run("make", "deploy", f"replicas={replicas}", cwd=lab.project)
+        scale(lab, replicas)
+        time.sleep(3)  # until nginx has looked for containers
     for _ in range(DEPLOYMENTS):
         old, number = set(web_containers(lab)), new_version(lab, start_seconds)
         slow = slow_requests(lab, 2, 10)
 
-        with Load(lab.port, everything(), 2 if rate < 100 else 6, rate, keep_alive=True) as load:
+        threads = max(1, rate // 30)  # each client sends a request every second, or more often
+        with Load(lab.port, everything(), threads, rate, keep_alive=True) as load:
             begun = time.monotonic()
             deployed = run("make", "deploy", cwd=lab.project)
             took = time.monotonic() - begun
@@ -412,13 +414,13 @@ def test_deployment_loses_no_request(lab, rate, replicas, start_seconds):
             time.sleep(1)
 
         new = set(web_containers(lab))
-        outcomes.append(f"{load.outcome} in {took:.0f} s")
+        outcomes.append(f"{load.outcome}, in {took:.0f} s")
         assert versions == {number}
         assert len(new) == replicas
         assert not new & old
         assert f"http://127.0.0.1:{lab.port}" in deployed.stdout.splitlines()[-1]
         assert load.statuses.total() >= rate * took / 2
-        assert set(load.statuses) <= {200, 201}, outcomes
+        assert load.failed == [], outcomes
         assert results(slow) == [200, 200]
 
     report(f"deployment at {rate} requests/s, replicas: {replicas}, start: {start_seconds} s: "
@@ -442,10 +444,6 @@ def break_server(project):
 
 def break_nginx(project):
     replace(project / "nginx/nginx.conf.template", "gzip on;", "gzip onn;")
-
-
-def break_settings(project):
-    replace(project / ".env", "^TRUSTED_HOSTS=localhost", "TRUSTED_HOSTS=http://localhost")
 
 
 @contextmanager
@@ -476,7 +474,7 @@ def deploy_under_load(door, mistake):
     assert deployed.returncode != 0
     assert identity(door) == before
     assert web_containers(door) == containers
-    assert set(load.statuses) <= {200, 201}
+    assert load.failed == []
     return deployed.stdout
 
 
@@ -489,7 +487,6 @@ def test_migration_that_fails_leaves_the_old_version_running(door):
     [
         (break_server, "No module named 'no_such_module'"),
         (break_nginx, 'invalid value "onn" in "gzip" directive'),
-        (break_settings, "TRUSTED_HOSTS: Must be like example.com"),
     ],
 )
 def test_deployment_that_fails_says_why_and_leaves_the_old_version_running(lab, mistake, message):
@@ -520,12 +517,12 @@ def test_deployment_that_was_interrupted_can_be_made_again(lab):
     assert after_the_first == old
     assert json.loads(lab.get("/faults/version").text)["version"] == last
     assert len(web_containers(lab)) == 1
-    assert set(load.statuses) <= {200, 201}
+    assert load.failed == []
     assert results(held) == [200, 200]
 
 
 def interrupt(lab, moment):
-    """Begin a deployment, and press Ctrl-C at a moment."""
+    """Start a deployment, and press Ctrl-C at a moment."""
     with subprocess.Popen(
         ["make", "deploy"],
         cwd=lab.project,
