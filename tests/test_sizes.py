@@ -7,8 +7,8 @@ import shutil
 import pytest
 from conftest import EACH, FULL, each_combination, files_of
 
-# Lines of the full and of the bare project, without migrations. "infrastructure" is the package
-# without its examples and tables.
+# Lines of the full and of the bare project, without migrations and the load test. "infrastructure"
+# is the package without its examples and tables.
 LIMITS = {
     "Python": (900, 500),
     "infrastructure": (500, 300),
@@ -22,12 +22,12 @@ EXAMPLES = {"my_service/home.py", "my_service/models.py", "my_service/notes.py"}
 # Lines of the full project when a limit was last looked at: a message names what has grown since.
 RECORDED = {
     "Makefile": 107, "README.md": 189, "bin/env": 31, "bin/healthcheck": 9, "compose.yaml": 131,
-    "config/__init__.py": 1, "config/gunicorn.py": 40, "config/settings.py": 125,
-    "locustfile.py": 15, "my_service/__init__.py": 39, "my_service/api.py": 55,
+    "config/__init__.py": 0, "config/gunicorn.py": 40, "config/settings.py": 125,
+    "my_service/__init__.py": 39, "my_service/api.py": 55,
     "my_service/assets.py": 27, "my_service/cache.py": 46, "my_service/database.py": 93,
     "my_service/errors.py": 41, "my_service/health.py": 49, "my_service/home.py": 20,
-    "my_service/logs.py": 91, "my_service/models.py": 49, "my_service/notes.py": 87,
-    "my_service/security.py": 35, "my_service/toolbar.py": 19, "nginx/nginx.conf.template": 112,
+    "my_service/logs.py": 89, "my_service/models.py": 49, "my_service/notes.py": 87,
+    "my_service/security.py": 35, "my_service/toolbar.py": 23, "nginx/nginx.conf.template": 110,
     "tests/conftest.py": 119, "tests/test_api.py": 74, "tests/test_assets.py": 58,
     "tests/test_cache.py": 74, "tests/test_database.py": 130, "tests/test_errors.py": 36,
     "tests/test_health.py": 32, "tests/test_home.py": 26, "tests/test_logs.py": 90,
@@ -39,7 +39,7 @@ LONGEST_FUNCTION = 25
 # Attributes of objects of a library that may be assigned; all but the first are data.
 ASSIGNED = {
     "app.wsgi_app",
-    "gunicorn.propagate",
+    "logging.getLogger('gunicorn.error').handlers",
     "record.request_id",
     "response.content_type",
     "response.data",
@@ -73,7 +73,7 @@ def lines(project):
     for path, text in sources(project).items():
         if path.startswith("tests/"):
             counted["tests"][path] = text.count("\n")
-        elif "/migrations/" not in path:
+        elif "/migrations/" not in path and path != "locustfile.py":
             counted["Python"][path] = text.count("\n")
             if path.startswith("my_service/") and path not in EXAMPLES:
                 counted["infrastructure"][path] = text.count("\n")

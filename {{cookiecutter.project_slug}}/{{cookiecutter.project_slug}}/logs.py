@@ -46,9 +46,7 @@ def configure(level: str, log_format: str) -> None:
     handler.setFormatter(FORMATTERS[log_format])
     handler.addFilter(add_request_id)
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    gunicorn = logging.getLogger("gunicorn.error")
-    gunicorn.handlers.clear()
-    gunicorn.propagate = True
+    logging.getLogger("gunicorn.error").handlers = [handler]
     logging.getLogger("werkzeug").setLevel("WARNING")  # it would log each request once more
 
 

@@ -2,9 +2,8 @@
 
 from flask import Flask, Response
 
-PANELS = ["headers.HeaderDebugPanel", "request_vars.RequestVarsDebugPanel"]
-PANELS += ["timer.TimerDebugPanel", "template.TemplateDebugPanel", "logger.LoggingPanel"]
-PANELS += ["config_vars.ConfigVarsDebugPanel", "profiler.ProfilerDebugPanel"]
+NAMES = "headers.Header request_vars.RequestVars timer.Timer template.Template profiler.Profiler"
+PANELS = [f"flask_debugtoolbar.panels.{name}DebugPanel" for name in NAMES.split()]
 
 
 def init_app(app: Flask) -> None:
@@ -13,7 +12,7 @@ def init_app(app: Flask) -> None:
         from flask_debugtoolbar import DebugToolbarExtension
 
         app.config["DEBUG_TB_INTERCEPT_REDIRECTS"] = False
-        app.config["DEBUG_TB_PANELS"] = [f"flask_debugtoolbar.panels.{name}" for name in PANELS]
+        app.config["DEBUG_TB_PANELS"] = PANELS
         DebugToolbarExtension(app)
         app.after_request(allow_inline)
 
