@@ -126,7 +126,7 @@ def test_text_is_clean(fresh):
 
     for path, text in texts(fresh).items():
         assert "\r" not in text, path
-        assert text.endswith("\n"), path
+        assert not text or text.endswith("\n"), path
         assert not text.startswith("\n"), path
         assert not text.endswith("\n\n"), path
         assert not re.search(r"[ \t]$", text, re.MULTILINE), path

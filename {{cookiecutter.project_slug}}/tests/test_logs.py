@@ -62,7 +62,7 @@ def test_request_is_logged_with_its_fields(app: Flask, client: FlaskClient, outp
         yield "sold"
 
     def sell() -> Response:
-        logs.add_fields(customer=7)
+        logs.add_fields(customer=7, name="Ada")
         return Response(stream_with_context(stream()), headers={"X-Request-ID": "of-the-view"})
 
     app.add_url_rule("/tést", view_func=sell)
@@ -70,8 +70,8 @@ def test_request_is_logged_with_its_fields(app: Flask, client: FlaskClient, outp
     response = client.get("/tést?q=1")
 
     line, streaming = map(json.loads, output())
-    fields = ("method", "path", "status", "remote_addr", "customer")
-    assert [line[field] for field in fields] == ["GET", "/tést", 200, "127.0.0.1", 7]
+    fields = ("method", "path", "status", "remote_addr", "customer", "name_")
+    assert [line[field] for field in fields] == ["GET", "/tést", 200, "127.0.0.1", 7, "Ada"]
     assert line["duration_ms"] > 0
     assert line["request_id"] == streaming["request_id"] != "of-the-view"
     assert response.headers.getlist("X-Request-ID") == [line["request_id"]]

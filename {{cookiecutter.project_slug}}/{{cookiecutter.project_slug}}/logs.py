@@ -73,8 +73,8 @@ def begin() -> None:
 
 
 def add_fields(**fields: Any) -> None:
-    """Add fields to the log line of the current request, such as ``add_fields(user=7)``."""
-    g.log_fields |= fields
+    """Add fields to the log line of the current request; ``name``, which logging uses, is ``name_``."""
+    g.log_fields |= {f"{k}_" if k in RESERVED_ATTRS else k: v for k, v in fields.items()}
 
 
 def finish(response: Response) -> Response:
