@@ -292,8 +292,8 @@ def full(engine, cookies_session):
 def test_tests_pass_against_the_real_servers(full):
     done = run("make", "test-stack", cwd=full)
 
-    assert re.search(r"\d+ passed", done.stdout)
-    assert "skipped" not in done.stdout
+    # The one that compares settings with compose.yaml, which is not in the image
+    assert re.search(r"\d+ passed, 1 skipped in", done.stdout)
 
 
 def test_build_without_a_lock_stops_with_a_sentence(full, tmp_path):
