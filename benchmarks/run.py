@@ -1,7 +1,7 @@
-"""Measure a generated service beside bare Flask and beside a typical Flask service.
+"""Compare a generated service with bare Flask and with a typical Flask service.
 
-python benchmarks/run.py           all rounds; writes the table into docs/performance.md
-python benchmarks/run.py --quick   fewer and shorter rounds; prints the table
+python benchmarks/run.py           all rounds; prints the table and writes it to docs/performance.md
+python benchmarks/run.py --quick   fewer and shorter rounds; only prints the table
 """
 
 import argparse
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from servers import HERE, Server, Servers, image_size, run, started
+from servers import HERE, Server, Servers, add_notes, image_size, run, started
 
 BASE = "python:3.14-slim-trixie"
 PAGE = HERE.parent / "docs/performance.md"
@@ -23,7 +23,7 @@ PAGE = HERE.parent / "docs/performance.md"
 
 @dataclass
 class Comparison:
-    """A value of the service beside that of another; with ``other`` None, the value alone."""
+    """A value of the service, compared with that of another; if ``other`` is None, not compared."""
 
     name: str
     goal: float
@@ -52,13 +52,16 @@ class Comparison:
 
 
 def comparisons(servers: Servers, seconds: int) -> list[Comparison]:
-    """All that is measured, with the goals."""
+    """Return all comparisons, with their goals."""
     service, nginx, uncached = servers.service, servers.nginx, servers.uncached
     bare, typical = servers.bare, servers.typical
     flask, guides, css = "bare Flask", "typical service", "/static/style.css"
 
     def rate(path: str, server: Server) -> Callable[[], float]:
         return lambda: server.rate(path, seconds)
+
+    def large(server: Server) -> Callable[[], float]:
+        return lambda: add_notes(100_000) or server.rate("/notes", seconds)
 
     def added() -> float:
         return image_size("trial-bench-web") - image_size(BASE)
@@ -69,8 +72,11 @@ def comparisons(servers: Servers, seconds: int) -> list[Comparison]:
         Comparison("page through nginx", 0.85, rate("/", nginx), "without", rate("/", service)),
         Comparison("static file", 10, rate(css, nginx), guides, rate(css, typical)),
         Comparison("readiness", 1.2, rate("/readyz", service), guides, rate("/readyz", typical)),
-        Comparison("list", 1.2, rate("/notes", uncached), guides, rate("/notes", typical)),
+        Comparison(
+            "list, 40 notes", 1.2, rate("/notes", uncached), guides, rate("/notes", typical)
+        ),
         Comparison("cached list", 1.5, rate("/notes", service), "list", rate("/notes", uncached)),
+        Comparison("list, 100,000 notes", 1.2, large(uncached), guides, large(typical)),
         Comparison("memory", 0.5, service.memory, guides, typical.memory, "MB", at_most=True),
         Comparison("image", 70, added, unit="MB", at_most=True),
         Comparison("`create_app()`", 50, service.create_app, unit="ms", at_most=True),
@@ -89,7 +95,7 @@ def write(table: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, no report")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds; only print the table")
     quick = parser.parse_args().quick
     rounds, seconds = (3, 1) if quick else (7, 3)
 

@@ -1,11 +1,9 @@
 """The servers that are measured, each in a container with the limits of ``compose.yaml``."""
 
-import json
 import re
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from dotenv import dotenv_values
 
 HERE = Path(__file__).parent
 COMPOSE = ["docker", "compose", "-f", "compose.yaml"]
-# A stack of this name, with its volumes, is deleted before and after.
+# The stack of this name is deleted with its volumes, before and after.
 SETTINGS = {
     "COMPOSE_PROJECT_NAME": "trial-bench",
     "HTTP_PORT": "8190",
@@ -26,7 +24,7 @@ SETTINGS = {
 
 
 def run(*command: object, cwd: Path = HERE, check: bool = True) -> str:
-    """What ``command`` prints; this program ends when it fails."""
+    """Return the output of ``command``; if it fails, exit."""
     done = subprocess.run(
         list(map(str, command)),
         cwd=cwd,
@@ -41,13 +39,13 @@ def run(*command: object, cwd: Path = HERE, check: bool = True) -> str:
 
 @dataclass
 class Server:
-    """A server in a container; requests come from inside of its network."""
+    """A server in a container; requests are sent from inside its network."""
 
     container: str
     port: int = 8000
 
     def rate(self, path: str, seconds: int) -> float:
-        """Requests per second over eight connections; all of them must succeed."""
+        """Return requests per second over eight connections; all of them must succeed."""
         out = run(
             "docker", "run", "--rm", f"--network=container:{self.container}", "bench-load",
             "wrk", "--threads=1", "--connections=8", f"--duration={seconds}s",
@@ -58,13 +56,13 @@ class Server:
         return float(re.search(r"Requests/sec:\s+(\S+)", out)[1])
 
     def memory(self) -> float:
-        """Megabytes of all processes of gunicorn; shared pages are divided among them (PSS)."""
+        """Return the megabytes of all processes of gunicorn; they divide shared pages (PSS)."""
         script = "cat $(grep -l gunicor[n] /proc/[0-9]*/cmdline | sed s/cmdline/smaps_rollup/)"
         out = run("docker", "exec", self.container, "sh", "-c", script, check=False)
         return sum(map(int, re.findall(r"^Pss: +(\d+)", out, re.MULTILINE))) / 1e3 or sys.exit(out)
 
     def create_app(self) -> float:
-        """Milliseconds to build the application in a new process, when all is imported."""
+        """Return the milliseconds to create the application in a new process, after all imports."""
         script = (
             "import time, bench, config.settings, psycopg; begun = time.perf_counter();"
             "bench.create_app(); print((time.perf_counter() - begun) * 1000)"
@@ -72,7 +70,7 @@ class Server:
         return float(run("docker", "exec", self.container, "python", "-c", script).split()[-1])
 
     def wait(self) -> None:
-        """Wait until it answers."""
+        """Wait until the server responds."""
         script = "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/livez')"
         for _ in range(100):
             done = run("docker", "exec", self.container, "python", "-c", script, check=False)
@@ -84,7 +82,7 @@ class Server:
 
 @dataclass
 class Servers:
-    """All that are measured."""
+    """All measured servers."""
 
     service: Server
     nginx: Server
@@ -95,15 +93,14 @@ class Servers:
 
 @contextmanager
 def started(folder: Path) -> Iterator[Servers]:
-    """Start a generated service with everything, its two variants, and the typical service."""
+    """Start a generated service with all options, its two variants, and the typical service."""
     project = generate(folder)
     run("docker", "build", "--tag=bench-load", "load")
     run("docker", "build", "--tag=bench-typical", "typical")
     stop(project)
     try:
         run(*COMPOSE, "up", "--detach", "--build", "--wait", cwd=project)
-        for number in range(40):
-            add_note({"title": f"Note {number}", "body": "An example. " * 10})
+        add_notes(40)
         yield Servers(
             service=Server("trial-bench-web-1"),
             nginx=Server("trial-bench-nginx-1", 8080),
@@ -116,7 +113,7 @@ def started(folder: Path) -> Iterator[Servers]:
 
 
 def generate(folder: Path) -> Path:
-    """Generate a service with everything, without rate limits; return its folder."""
+    """Generate a service with all options, without rate limits; return its directory."""
     context = {"project_slug": "bench"}
     options = {"no_input": True, "default_config": True, "output_dir": str(folder)}
     cookiecutter(str(HERE.parent), extra_context=context, **options)
@@ -125,15 +122,18 @@ def generate(folder: Path) -> Path:
     return folder / "bench"
 
 
+def add_notes(number: int) -> None:
+    """Add notes to the database until it contains ``number``."""
+    row = "'Note ' || n, repeat('An example. ', 10), now()"
+    series = f"generate_series((SELECT count(*) + 1 FROM notes), {number}) AS n"
+    query = f"INSERT INTO notes (title, body, created_at) SELECT {row} FROM {series}"
+    psql = ["psql", "--username=postgres", f"--command={query}", "bench"]
+    run("docker", "exec", "trial-bench-postgres-1", *psql)
+
+
 def stop(project: Path) -> None:
     run("docker", "rm", "--force", "bench-uncached", "bench-bare", "bench-typical")
     run(*COMPOSE, "down", "--volumes", "--timeout=2", cwd=project)
-
-
-def add_note(note: dict[str, str]) -> None:
-    url = f"http://127.0.0.1:{SETTINGS['HTTP_PORT']}/notes"
-    headers = {"Content-Type": "application/json"}
-    urllib.request.urlopen(urllib.request.Request(url, json.dumps(note).encode(), headers)).close()
 
 
 def variant(project: Path, name: str, *options: str) -> Server:
@@ -164,5 +164,5 @@ def typical(project: Path) -> Server:
 
 
 def image_size(image: str) -> float:
-    """Megabytes of an image."""
+    """Return the size of an image in megabytes."""
     return int(run("docker", "image", "inspect", "--format={{.Size}}", image)) / 1e6

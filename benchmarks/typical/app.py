@@ -1,4 +1,4 @@
-"""A Flask service as the common guides show it."""
+"""A Flask service as common guides describe it."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The same page and probe by Flask and Jinja alone: no request IDs, no headers, no log of its own."""
+"""The same page and health check, with only Flask and Jinja: no request IDs, headers or logs."""
 
 from flask import Flask, render_template
 
