@@ -1,4 +1,4 @@
-# The template's own commands. They install their tools into .venv, and nothing into the system.
+# The commands of the template itself. They install their tools into .venv only.
 
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -8,20 +8,20 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: .venv/ready ## Generate a service into build/ and start it: in Docker where that runs, else without
+demo: .venv/ready ## Generate a service into build/ and start it, in Docker if that is running
 	cookiecutter . --no-input --overwrite-if-exists --output-dir build project_slug=my_service
 	@if docker info >/dev/null 2>&1; then make -C build/my_service up; else make -C build/my_service run; fi
 
 .PHONY: test
-test: .venv/ready ## Run the whole test suite; what needs a Docker engine is skipped where there is none
+test: .venv/ready ## Run all tests; without a Docker engine, skip those that need one
 	pytest --numprocesses=2 -rs
 
 .PHONY: test-faults
-test-faults: .venv/ready ## Run those tests alone that break and attack a running stack, and show what they measure
+test-faults: .venv/ready ## Run only the tests that break or attack a running stack, and print what they measure
 	pytest -m faults -rs
 
 .PHONY: lint
-lint: .venv/ready ## Check the style of the template's own Python
+lint: .venv/ready ## Check the style of the Python code of the template
 	ruff check benchmarks docs hooks tests
 	ruff format --check benchmarks docs hooks tests
 
@@ -30,7 +30,7 @@ bench: .venv/ready ## Measure a generated service in Docker, and write docs/perf
 	python benchmarks/run.py
 
 .PHONY: bench-quick
-bench-quick: .venv/ready ## The rates alone, in two minutes
+bench-quick: .venv/ready ## Measure in fewer and shorter rounds, and print the table only
 	python benchmarks/run.py --quick
 
 .PHONY: picture

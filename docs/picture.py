@@ -1,6 +1,6 @@
 """Draw docs/terminal.svg and docs/page.png: generate a service, start it in Docker, and show its page.
 
-Run by ``make picture``. It needs Docker, Chromium, and port 8080.
+``make picture`` runs this program. It needs Docker, Chromium, and port 8080.
 """
 
 import io
@@ -24,7 +24,7 @@ PAGE = "http://127.0.0.1:8080"
 
 
 def type_answers(folder: Path) -> str:
-    """Run cookiecutter in a terminal, and return what it shows."""
+    """Run cookiecutter in a terminal, and return its output."""
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(folder)
@@ -44,12 +44,12 @@ def type_answers(folder: Path) -> str:
 
 
 def run(*command: str, folder: Path) -> str:
-    """Run a command, and return what it prints."""
+    """Run a command, and return its output."""
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 def draw(parts: list[str]) -> None:
-    """Write the session as an SVG that refers to no other file."""
+    """Write the session as an SVG that does not need other files."""
     console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
     for part in parts:
         console.print(Text.from_ansi(part))
@@ -58,14 +58,14 @@ def draw(parts: list[str]) -> None:
 
 
 def screenshot(browser: str) -> None:
-    """Take a picture of the first page."""
+    """Take a screenshot of the first page."""
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     options += ["--disable-background-networking", "--window-size=900,640"]
     run(browser, *options, f"--screenshot={DOCS / 'page.png'}", PAGE, folder=DOCS)
 
 
 def main() -> None:
-    """Make both pictures, and remove the service."""
+    """Draw both pictures, and remove the service."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if not browser:
         sys.exit("Chromium is missing: install it, for example with apt-get install chromium.")
@@ -73,7 +73,7 @@ def main() -> None:
         session = ["$ cookiecutter gh:ORG/cookiecutter-flask-docker", type_answers(Path(folder))]
         project = Path(folder) / "corner_shop"
         try:
-            up = run("make", "up", folder=project).splitlines()[-1]
+            up = run("make", "--no-print-directory", "up", folder=project).splitlines()[-1]
             ready = run("curl", "--silent", f"{PAGE}/readyz", folder=project)
             session += [f"$ cd corner_shop\n$ make up\n{up}\n", f"$ curl {PAGE}/readyz\n{ready}"]
             draw(session)

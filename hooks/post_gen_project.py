@@ -1,4 +1,4 @@
-"""Delete what was declined, write .env, lock the dependencies, and say what to do next."""
+"""Delete the files of declined options, write .env and uv.lock, and print the next steps."""
 
 import json
 import runpy
@@ -9,7 +9,7 @@ from pathlib import Path
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 PACKAGE = Path(ANSWERS["project_slug"])
 
-# Which paths belong to an option, and go when it is declined
+# The paths of each option, which are deleted if the option is declined
 OWNED = {
     "use_postgres": [
         "postgres",
@@ -30,7 +30,7 @@ LOCK_SECONDS = 60
 
 
 def prune(answers, root=Path()):
-    """Delete what the declined options own."""
+    """Delete the paths of declined options."""
     for option, paths in OWNED.items():
         for path in paths if not answers[option] else []:
             if (root / path).is_dir():
@@ -40,12 +40,12 @@ def prune(answers, root=Path()):
 
 
 def write_env():
-    """Write .env as the project itself does with ``make env``."""
+    """Create .env with the program of the project that ``make env`` runs."""
     runpy.run_path("bin/env")["write"](Path.cwd())
 
 
 def lock():
-    """Write uv.lock; whether that went well."""
+    """Write uv.lock, and return whether that succeeded."""
     if not (uv := shutil.which("uv")):
         return False
     try:
@@ -56,16 +56,16 @@ def lock():
 
 
 def next_steps(answers, locked):
-    """What to type next, in at most eight lines."""
+    """Return the commands to run next, in at most eight lines."""
     lines = [
         f"{answers['project_slug']} is ready:",
         f"  cd {answers['project_slug']}",
-        f"  make up     # the stack in Docker, on http://127.0.0.1:{answers['__port']}",
-        "  make run    # or without Docker, on http://127.0.0.1:8000",
-        "  make help   # everything else",
+        f"  make up     # start the service in Docker, on http://127.0.0.1:{answers['__port']}",
+        "  make run    # start it without Docker, on http://127.0.0.1:8000",
+        "  make help   # list all commands",
     ]
     if not locked:
-        lines.append("uv.lock is not written yet (that needs uv and the network): run `make lock`.")
+        lines.append("uv.lock is missing (it needs uv and a network connection): run `make lock`.")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Refuse answers that would not become a working project, all at once, one sentence each."""
+"""Reject answers from which no working project can be generated, with a sentence for each."""
 
 import json
 import keyword
@@ -9,15 +9,15 @@ ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 
 LONGEST_SLUG = 40
 EMAIL_WORD = r'[^@\s"\\<>()\[\],;:.]+'
-# Modules of the standard library that the running Python may not have yet
+# Modules of the standard library that the running version of Python may lack
 NEW_MODULES = {"annotationlib", "compression", "test"}
-# Names that Windows keeps for devices
+# Names that Windows reserves for devices
 DEVICES = {"aux", "con", "nul", "prn"} | {
     f"{port}{n}" for port in ("com", "lpt") for n in range(10)
 }
-# Names that PostgreSQL keeps for itself, and words that are no names in YAML
+# Names that PostgreSQL reserves, and words that YAML does not read as strings
 WORDS = {"none", "public", "template0", "template1"} | {"false", "null", "true"}
-# What the generated project imports or runs, and its own folders and modules
+# What the generated project imports or runs, and its own directories and modules
 PROJECT_MODULES = {
     "alembic", "asgiref", "ast_serialize", "async_timeout", "bin", "blinker", "cachelib", "click",
     "colorama", "config", "coverage", "dotenv", "environs", "flask", "flask_alembic",
@@ -31,46 +31,46 @@ PROJECT_MODULES = {
 
 
 def check_slug(slug):
-    """Say what is wrong with the name of the package, if anything."""
+    """Return what is wrong with the name of the package, or None."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(__?[a-z0-9]+)*", slug):
         return (
-            f"project_slug {slug!r} has to begin with a lower-case letter and to hold nothing "
-            "but a-z, 0-9 and, between them, _, such as 'my_service'."
+            f"project_slug {slug!r} has to start with a lower-case letter, and may contain only "
+            "a-z, 0-9 and, between them, _, for example 'my_service'."
         )
     if len(slug) > LONGEST_SLUG:
-        return f"project_slug is {len(slug)} characters long: {LONGEST_SLUG} are the most."
+        return f"project_slug has {len(slug)} characters: at most {LONGEST_SLUG} are allowed."
     if keyword.iskeyword(slug) or keyword.issoftkeyword(slug):
-        return f"project_slug {slug!r} is a word of the Python language: choose another name."
+        return f"project_slug {slug!r} is a keyword of Python: choose another name."
     if slug in {*sys.stdlib_module_names, *NEW_MODULES, *PROJECT_MODULES}:
-        return f"project_slug {slug!r} would hide the module of that name: choose another name."
+        return f"project_slug {slug!r} is the name of another module: choose another name."
     if slug in WORDS or slug.startswith("pg_"):
-        return f"project_slug {slug!r} has a meaning in PostgreSQL or YAML: choose another name."
+        return f"project_slug {slug!r} is reserved in PostgreSQL or YAML: choose another name."
     if slug in DEVICES:
-        return f"project_slug {slug!r} cannot be a folder on Windows: choose another name."
+        return f"project_slug {slug!r} is reserved on Windows: choose another name."
     return None
 
 
 def check_email(address):
-    """Say what is wrong with the e-mail address, if anything."""
+    """Return what is wrong with the e-mail address, or None."""
     if re.fullmatch(rf"{EMAIL_WORD}(\.{EMAIL_WORD})*@{EMAIL_WORD}(\.{EMAIL_WORD})+", address):
         return None
     return f"author_email {address!r} is not an e-mail address such as 'you@example.com'."
 
 
 def check_line(name, text):
-    """Say what keeps an answer from standing on one line of a text file, if anything."""
+    """Return why an answer does not fit on one line of a text file, or None."""
     unfit = [c for c in text if not c.isprintable() and (c < " " or "\x7f" <= c <= "\x9f")]
     if unfit or any(c in "\u2028\u2029" or "\ud800" <= c <= "\udfff" for c in text):
-        return f"{name} holds a line break or another control character: keep it to one line."
+        return f"{name} contains a line break or another control character: enter one line."
     return None
 
 
 def problems(answers):
-    """Everything that is wrong with ``answers``, a sentence each."""
-    # What cannot be a folder at all has been replaced by another slug in cookiecutter.json.
+    """Return a sentence for each problem of ``answers``."""
+    # If the slug cannot be a directory name, cookiecutter.json has replaced project_slug.
     found = [check_slug(answers["__asked_slug"]), check_email(answers["author_email"])]
     if not answers["project_name"].strip():
-        found.append("project_name is empty: say what the service is called.")
+        found.append("project_name is empty: enter the name of the service.")
     for name in ("project_name", "description", "author_name", "author_email"):
         found.append(check_line(name, answers[name]))
     return [problem for problem in found if problem]

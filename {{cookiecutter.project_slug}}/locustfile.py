@@ -1,4 +1,4 @@
-"""What ``make load`` asks the running service for; see https://docs.locust.io."""
+"""The requests of ``make load``; see https://docs.locust.io."""
 
 from locust import FastHttpUser, task
 
@@ -6,10 +6,10 @@ PATHS = ["/"{{ ', "/notes"' if cookiecutter.use_postgres }}]
 
 
 class Client(FastHttpUser):
-    """Somebody who asks again as soon as there is an answer."""
+    """A client that sends the next request as soon as it has the response."""
 
     @task
     def ask(self) -> None:
-        """Ask for everything, once."""
+        """Request each path once."""
         for path in PATHS:
             self.client.get(path)

@@ -1,6 +1,6 @@
-"""Every setting, read once from the environment; ``.env.example`` explains each.
+"""All settings, read once from the environment; ``.env.example`` explains them.
 
-Invalid settings end the process here, with one line for each.
+If settings are invalid, the process exits here, with one line for each.
 """
 
 import os
@@ -19,7 +19,7 @@ unreadable: dict[str, list[str]] = {}
 
 
 def secret(read: Callable[..., Any], name: str, *default: Any, **options: Any) -> Any:
-    """Read a variable, or the file that ``NAME_FILE`` names; an unreadable file is a problem too."""
+    """Read a variable, or the file in ``NAME_FILE``; an unreadable file is an invalid setting."""
     try:
         return read(name, *default, **options)
     except ValueError as error:
@@ -36,22 +36,22 @@ def strong(*keys: str) -> None:
     for key in keys:
         example = any(word in key.lower() for word in ("change", "example", "secret"))
         if not key or (PRODUCTION and (len(key) < 32 or len(set(key)) < 10 or example)):
-            raise ValidationError("Must be 32 random characters or more: `make env` writes them.")
+            raise ValidationError("Must be at least 32 random characters. `make env` writes them.")
 
 
 def hosts(names: list[str]) -> None:
     """Validate host names."""
     if not names or not all(HOST.fullmatch(name) for name in names):
-        raise ValidationError("Must be like example.com,.example.org: lower case, no ports.")
+        raise ValidationError("Must be like example.com,.example.org: lower case, without ports.")
 
 
 def only_in_development(switch: bool) -> None:
-    """Reject what would show internals to everyone."""
+    """Reject a switch that would show internals to users."""
     if PRODUCTION and switch:
         raise ValidationError("Must be off in production.")
 
 
-# Shown on its pages
+# Shown on the pages
 SERVICE_NAME = {{ cookiecutter.__python_name }}
 SERVICE_DESCRIPTION = {{ cookiecutter.__python_description }}
 

@@ -1,4 +1,4 @@
--- The image runs this once, when the volume is new: it creates the role of the service.
+-- The image runs this script once, when the volume is new. It creates the role of the service.
 \getenv password DATABASE_PASSWORD
 CREATE ROLE "{{ cookiecutter.project_slug }}" LOGIN PASSWORD :'password';
 ALTER DATABASE "{{ cookiecutter.project_slug }}" OWNER TO "{{ cookiecutter.project_slug }}";

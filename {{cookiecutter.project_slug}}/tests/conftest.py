@@ -1,4 +1,4 @@
-"""Fixtures for all tests, which run in development mode and use no servers that .env names."""
+"""Fixtures for all tests, which run in development mode and do not use the servers in .env."""
 
 import os
 import runpy
@@ -28,7 +28,7 @@ os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe())
 
 @pytest.fixture
 def settings() -> dict[str, Any]:
-    """Settings that tests rely on; the others come from .env, or are defaults."""
+    """Return settings that tests need; the others come from .env, or are defaults."""
     return {
 {% if cookiecutter.use_redis %}
         "CACHE_KEY_PREFIX": f"test-{secrets.token_hex(8)}:",
@@ -45,7 +45,7 @@ def settings() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def new_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
-    """Create empty databases: SQLite files, or schemas on the PostgreSQL of DATABASE_URL."""
+    """Create empty databases: SQLite files, or schemas in the PostgreSQL of DATABASE_URL."""
     server = os.environ.get("DATABASE_URL", "")
     if not server.startswith("postgresql"):
         yield lambda: f"sqlite:///{tmp_path_factory.mktemp('database')}/test.db"
@@ -69,7 +69,7 @@ def new_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
 @pytest.fixture(scope="session")
 def database(new_database: Callable[[], str]) -> Iterator[Engine]:
-    """Create all tables, once."""
+    """Create all tables once."""
     url = new_database()
     app = create_app({"DATABASE_URL": url, "TESTING": True})
     with app.app_context():
@@ -81,7 +81,7 @@ def database(new_database: Callable[[], str]) -> Iterator[Engine]:
 
 @pytest.fixture
 def make_app(settings: dict[str, Any], database: Engine) -> Iterator[Callable[..., Flask]]:
-    """Build applications, from further settings, on a database whose tables are empty."""
+    """Create applications with additional settings, on a database with empty tables."""
     url = database.url.render_as_string(hide_password=False)
     apps: list[Flask] = []
 
@@ -101,7 +101,7 @@ def make_app(settings: dict[str, Any], database: Engine) -> Iterator[Callable[..
 
 @pytest.fixture
 def make_app(settings: dict[str, Any]) -> Callable[..., Flask]:
-    """Build applications, from further settings."""
+    """Create applications with additional settings."""
     return lambda **further: create_app(settings | further)
 {% endif %}
 
@@ -118,7 +118,7 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def problems(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], dict[str, str]]:
-    """Return what is wrong with the settings in an environment, by variable; without .env."""
+    """Return the errors in the settings of an environment, by variable; .env is not read."""
 
     def read(environment: dict[str, str]) -> dict[str, str]:
         monkeypatch.setattr(FileAwareEnv, "read_env", lambda *_, **options: None)

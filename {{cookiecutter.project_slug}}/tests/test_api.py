@@ -33,7 +33,7 @@ def app(app: Flask) -> Flask:
 @pytest.mark.parametrize(
     ("page", "links"), [(1, "first=1 next=2"), (2, "first=1 prev=1 next=3"), (3, "first=1 prev=2")]
 )
-def test_page_links_to_others(client: FlaskClient, page: int, links: str) -> None:
+def test_page_links_to_pages(client: FlaskClient, page: int, links: str) -> None:
     response = client.get(f"/test?page={page}&per_page=5&ignored=1")
 
     assert response.json == {"page": page, "per_page": 5}

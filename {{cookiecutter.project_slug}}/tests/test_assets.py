@@ -19,7 +19,7 @@ def cache_control(client: FlaskClient, address: str) -> str:
         return response.headers["Cache-Control"]
 
 
-def test_static_file_is_cached_under_its_version_only(client: FlaskClient, address: str) -> None:
+def test_static_file_is_cached_only_with_its_version(client: FlaskClient, address: str) -> None:
     plain, _, version = address.partition("?v=")
 
     assert f'href="{address}"' in client.get("/").text
@@ -35,12 +35,12 @@ def test_file_that_a_view_sends_is_not_cached(app: Flask, client: FlaskClient) -
 
 
 @pytest.mark.parametrize(("debug", "name"), [(False, "missing.css"), (True, "style.css")])
-def test_file_has_no_version(make_app: Callable[..., Flask], debug: bool, name: str) -> None:
+def test_url_has_no_version(make_app: Callable[..., Flask], debug: bool, name: str) -> None:
     with (app := make_app(DEBUG=debug)).test_request_context():
         assert app.url_for("static", filename=name) == f"/static/{name}"
 
 
-def test_path_with_dots_is_neither_cached_nor_kept(app: Flask, address: str) -> None:
+def test_path_with_dots_is_not_cached_and_uses_no_memory(app: Flask, address: str) -> None:
     memory = []
 
     tracemalloc.start()

@@ -13,11 +13,11 @@ calls = count()
 
 @cache.memoize()
 def call(name: str) -> str:
-    """Return something new, unless it is cached."""
+    """Return a new value, unless one is cached."""
     return f"{name}{next(calls)}"
 
 
-def test_result_is_cached_for_each_argument_until_a_write(app: Flask) -> None:
+def test_result_is_cached_for_each_argument_until_invalidated(app: Flask) -> None:
     with app.app_context():
         first, second = call("a"), call("b")
         cached = [call("a"), call("b")]
@@ -28,7 +28,7 @@ def test_result_is_cached_for_each_argument_until_a_write(app: Flask) -> None:
     assert not later & {first, second}
 
 
-def test_write_during_a_read_is_not_lost(app: Flask) -> None:
+def test_invalidation_during_a_call_is_effective(app: Flask) -> None:
     values = ["old"]
 
     @cache.memoize()
@@ -43,7 +43,7 @@ def test_write_during_a_read_is_not_lost(app: Flask) -> None:
         assert [read(), read()] == ["old", "new"]
 
 
-def test_reads_and_writes_go_on_without_redis(
+def test_functions_work_without_redis(
     make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture
 ) -> None:
     with make_app(REDIS_URL="redis://127.0.0.1:1").app_context():
@@ -54,7 +54,7 @@ def test_reads_and_writes_go_on_without_redis(
     assert "call stays cached for up to a minute: " in caplog.text
 
 
-def test_readiness_includes_a_redis_that_hangs(app: Flask, make_app: Callable[..., Flask]) -> None:
+def test_readiness_fails_while_redis_hangs(app: Flask, make_app: Callable[..., Flask]) -> None:
     good = app.test_client().get("/readyz")
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"redis://127.0.0.1:{server.getsockname()[1]}/0"

@@ -31,7 +31,7 @@ def app(app: Flask) -> Iterator[Flask]:
         metadata.drop_all(db.engine)
 
 
-def test_only_what_is_committed_is_stored(app: Flask) -> None:
+def test_only_committed_changes_are_stored(app: Flask) -> None:
     counts = []
     for end in ("flush", "commit"):
         with app.app_context():
@@ -68,7 +68,7 @@ def test_second_database_can_be_configured(make_app: Callable[..., Flask]) -> No
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError, PoolTimeoutError])
-def test_unavailable_database_is_a_503_whose_reason_is_logged(
+def test_unavailable_database_returns_503_and_logs_the_reason(
     app: Flask, caplog: pytest.LogCaptureFixture, error: type[Exception]
 ) -> None:
     @app.get("/test")
@@ -83,7 +83,7 @@ def test_unavailable_database_is_a_503_whose_reason_is_logged(
     assert "db7" in caplog.text
 
 
-def test_readiness_includes_a_server_that_hangs(app: Flask, make_app: Callable[..., Flask]) -> None:
+def test_readiness_fails_while_the_server_hangs(app: Flask, make_app: Callable[..., Flask]) -> None:
     good = app.test_client().get("/readyz")
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"postgresql+psycopg://me@127.0.0.1:{server.getsockname()[1]}/mine"
@@ -96,7 +96,7 @@ def test_readiness_includes_a_server_that_hangs(app: Flask, make_app: Callable[.
     assert (bad.json or {})["checks"]["postgres"] == "failing"
 
 
-def test_engine_has_limits_and_a_connection_for_each_thread() -> None:
+def test_engine_has_timeouts_and_a_connection_for_each_thread() -> None:
     url = "postgresql+psycopg://me@localhost/mine?options=-csearch_path%3Dtheirs"
 
     options = engine_options(url, threads=4)
@@ -107,7 +107,7 @@ def test_engine_has_limits_and_a_connection_for_each_thread() -> None:
     assert "search_path=theirs" in options["connect_args"]["options"]
 
 
-def test_server_limits_statements_and_lost_connections_are_replaced(app: Flask) -> None:
+def test_statements_have_a_timeout_and_closed_connections_are_replaced(app: Flask) -> None:
     with app.app_context(), db.engine.connect() as other:
         if db.engine.dialect.name != "postgresql":
             pytest.skip("SQLite has no server")

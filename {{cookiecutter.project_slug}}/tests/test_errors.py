@@ -23,7 +23,7 @@ def test_api_client_gets_a_problem_document(client: FlaskClient) -> None:
         assert "GET" in response.headers["Allow"]
 
 
-def test_exception_is_logged_and_not_shown(
+def test_exception_is_logged_but_not_shown(
     app: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     app.config["PROPAGATE_EXCEPTIONS"] = False

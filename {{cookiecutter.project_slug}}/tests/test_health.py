@@ -11,7 +11,7 @@ def app(app: Flask) -> Flask:
     return app
 
 
-def test_endpoints_answer_while_all_checks_succeed(client: FlaskClient) -> None:
+def test_endpoints_return_ok_while_all_checks_succeed(client: FlaskClient) -> None:
     assert client.get("/livez").json == {"status": "ok"}
     assert client.get("/readyz").json == {"status": "ok", "checks": {"good": "ok"}}
     for path in ("/livez", "/readyz"):
@@ -19,7 +19,7 @@ def test_endpoints_answer_while_all_checks_succeed(client: FlaskClient) -> None:
         assert (response.status_code, response.data) == (200, b"")
 
 
-def test_failed_check_is_named_and_only_the_log_has_the_reason(
+def test_failed_check_is_named_but_only_the_log_has_the_reason(
     app: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     health.add_check(app, "bad", lambda: 1 / 0)

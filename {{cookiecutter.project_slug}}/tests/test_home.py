@@ -14,7 +14,7 @@ def test_page_shows_the_name_and_the_routes(app: Flask, client: FlaskClient) -> 
     assert {"/", "/livez", "/readyz"} <= set(re.findall('<a href="(.*?)"', page))
 
 
-def test_page_has_no_inline_scripts_and_styles(client: FlaskClient) -> None:
+def test_page_has_no_inline_scripts_or_styles(client: FlaskClient) -> None:
     page = client.get("/").text
 
     assert "<link" in page

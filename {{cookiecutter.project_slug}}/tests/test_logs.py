@@ -16,7 +16,7 @@ shop = logging.getLogger("shop")
 
 @pytest.fixture
 def output(capsys: pytest.CaptureFixture[str]) -> Iterator[Output]:
-    """Return the lines on STDOUT; restore logging after the test."""
+    """Return the lines on STDOUT, and restore logging after the test."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     root.handlers = []
@@ -25,7 +25,7 @@ def output(capsys: pytest.CaptureFixture[str]) -> Iterator[Output]:
     root.setLevel(level)
 
 
-def test_json_line_is_an_object(make_app: Callable[..., Flask], output: Output) -> None:
+def test_json_line_is_one_object(make_app: Callable[..., Flask], output: Output) -> None:
     make_app(LOG_FORMAT="json", LOG_LEVEL="ERROR", TESTING=False)
 
     shop.warning("below the level")
@@ -77,7 +77,7 @@ def test_request_is_logged_with_its_fields(app: Flask, client: FlaskClient, outp
     assert response.headers.getlist("X-Request-ID") == [line["request_id"]]
 
 
-def test_health_check_is_logged_if_failed(app: Flask, client: FlaskClient, output: Output) -> None:
+def test_only_failed_probes_are_logged(app: Flask, client: FlaskClient, output: Output) -> None:
     app.extensions["health"].clear()
     logs.configure("INFO", "json")
     client.get("/readyz")

@@ -19,14 +19,14 @@ Settings = dict[str, object]
 
 @pytest.fixture
 def settings(settings: Settings, new_database: Callable[[], str], tmp_path: Path) -> Settings:
-    """Use an empty database, and a copy of the migrations, to which tests may add."""
+    """Use an empty database, and a copy of the migrations that tests can extend."""
     copy = {"script_location": str(shutil.copytree(MIGRATIONS, tmp_path / "migrations"))}
     return settings | {"ALEMBIC": copy, "DATABASE_URL": new_database()}
 
 
 @pytest.fixture
 def new_table(app: Flask) -> Iterator[str]:
-    """A table of the models that no migration creates."""
+    """Add a table to the models that no migration creates."""
     columns = Column("id", Integer, primary_key=True), Column("time", UTCDateTime)
     table = Table("test_events", Base.metadata, *columns)
     yield table.name
@@ -62,7 +62,7 @@ def test_migrations_create_the_models_and_can_be_reverted(app: Flask) -> None:
     assert tables(app) == set()
 
 
-def test_revision_holds_the_change_and_is_well_formed(app: Flask, new_table: str) -> None:
+def test_revision_contains_the_change_and_passes_ruff(app: Flask, new_table: str) -> None:
     codes = [flask_db(app, "upgrade"), flask_db(app, "check")]
     file = new_revision(app)
     for command in ("format", "check"):
@@ -75,10 +75,10 @@ def test_revision_holds_the_change_and_is_well_formed(app: Flask, new_table: str
     assert 'sa.Column("time", sa.DateTime(timezone=True), nullable=True)' in file.read_text()
 
 
-def test_two_upgrades_at_once_make_one(app: Flask, settings: Settings) -> None:
+def test_concurrent_upgrades_run_once(app: Flask, settings: Settings) -> None:
     with app.app_context():
         if db.engine.dialect.name != "postgresql":
-            pytest.skip("SQLite has no lock that a migration waits for")
+            pytest.skip("SQLite has no lock for migrations")
     file = new_revision(app, "--empty")
     change = 'op.execute("SELECT pg_sleep(1)")\n    op.create_table("test_slow")'
     file.write_text(file.read_text().replace("pass", change, 1))

@@ -26,7 +26,7 @@ def test_created_note_can_be_read(client: FlaskClient) -> None:
     assert (read.json or {})["created_at"].endswith("+00:00")
 
 
-def test_list_is_up_to_date_and_begins_with_the_newest(client: FlaskClient) -> None:
+def test_list_is_up_to_date_and_starts_with_the_newest(client: FlaskClient) -> None:
     lists = [listed(client)]
     first, second = create(client, 2)
     lists.append(listed(client))
@@ -75,5 +75,5 @@ def test_seed_fills_an_empty_database_once(app: Flask, client: FlaskClient) -> N
     before = listed(client)
     outputs = [app.test_cli_runner().invoke(args=["seed"]).output for _ in range(2)]
 
-    assert outputs == ["Five notes added.\n", "There are notes already: nothing to do.\n"]
+    assert outputs == ["Five notes added.\n", "The database already contains notes.\n"]
     assert (len(before), len(listed(client))) == (0, 5)

@@ -25,7 +25,7 @@ def get(port: int, path: str, **headers: str) -> HTTPResponse:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
-    """The port and the log of a running server, which has to stop without an error."""
+    """Start a server, return its port and its log, and check that it stops without an error."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("server") / "log"
@@ -57,7 +57,7 @@ def test_log_consists_of_json_objects(server: tuple[int, Path]) -> None:
     assert rejected.startswith(b"HTTP/1.1 400")
 
 
-def test_client_on_the_same_host_is_no_trusted_proxy(server: tuple[int, Path]) -> None:
+def test_client_on_the_same_host_is_not_a_trusted_proxy(server: tuple[int, Path]) -> None:
     forged = {"SCRIPT_NAME": "/evil", "X-Forwarded-Proto": "https"}
 
     with get(server[0], "/nope", **forged) as response:
@@ -78,7 +78,7 @@ def test_health_check_of_the_image(server: tuple[int, Path], hosts: str, code: i
     assert done.returncode == code
 
 
-def test_cpu_limit_is_that_of_the_container(tmp_path: Path) -> None:
+def test_cpu_limit_of_the_container_is_used(tmp_path: Path) -> None:
     file = tmp_path / "cpu.max"
 
     assert gunicorn.cpu_limit(file) == os.cpu_count()

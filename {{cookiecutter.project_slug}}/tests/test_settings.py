@@ -54,7 +54,7 @@ def test_strong_keys_are_accepted(problems: Callable[..., dict[str, str]], tmp_p
     assert not {"SECRET_KEY", "SECRET_KEY_FALLBACKS"} & problems(PRODUCTION | keys).keys()
 
 
-def test_invalid_settings_end_the_process_without_a_traceback() -> None:
+def test_invalid_settings_stop_the_process_without_a_traceback() -> None:
     server = [sys.executable, "-m", "gunicorn", "--config", "python:config.gunicorn"]
 
     done = subprocess.run(server, cwd=ROOT, env=PRODUCTION, capture_output=True, text=True)
@@ -65,7 +65,7 @@ def test_invalid_settings_end_the_process_without_a_traceback() -> None:
 
 
 class Environment(dict[str, str]):
-    """Environment variables; ``missing`` are those that were read, and are not set."""
+    """Environment variables; ``missing`` contains those that were read but are not set."""
 
     missing: set[str] = set()
 
@@ -75,7 +75,7 @@ class Environment(dict[str, str]):
 
 
 @pytest.mark.skipif(not (ROOT / "compose.yaml").exists(), reason="the image has no compose.yaml")
-def test_every_setting_is_documented_and_passed_on(problems: Callable[..., dict[str, str]]) -> None:
+def test_settings_are_documented_and_in_compose(problems: Callable[..., dict[str, str]]) -> None:
     problems(environment := Environment(PRODUCTION))
 
     documented = re.findall(r"(?m)^(?:# )?(\w+)=", (ROOT / ".env.example").read_text())
@@ -97,7 +97,7 @@ def test_env_file_has_new_secrets_and_is_private(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
 
 
-def test_env_file_gets_what_it_lacks_and_keeps_the_rest(tmp_path: Path) -> None:
+def test_missing_variables_are_added_to_the_env_file(tmp_path: Path) -> None:
     old = b"A = mine\n# OFF=1\nexport B=m\xfcne too\n"
     (tmp_path / ".env").write_bytes(old)
     (tmp_path / ".env.example").write_text("A=1\nOFF=1\n\n# B.\nB=change-me\nC=3\n")

@@ -17,7 +17,7 @@ from . import (
 
 
 def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
-    """Build the application; ``settings`` take precedence over those of the environment."""
+    """Create the application; ``settings`` override those of the environment."""
     app = Flask(__name__)
     app.config.from_object("config.settings")
     app.config.from_mapping(settings)

@@ -1,4 +1,4 @@
-"""What every JSON resource needs: a validated body, pages of a list, and problem documents."""
+"""Helpers for JSON resources: request bodies, pagination, and validation errors."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ LARGEST_ID = 2**31 - 1  # of an INTEGER column
 
 
 class PageSchema(Schema):
-    """The part of a list that a client asks for; other query parameters are ignored."""
+    """The query parameters of a list; others are ignored."""
 
     class Meta:
         """Options of the schema."""
@@ -32,7 +32,7 @@ def storable(text: str) -> None:
 
 
 def json_body() -> Any:
-    """The JSON that the client sent."""
+    """Return the JSON body of the request."""
     try:
         return request.get_json()
     except RecursionError:
@@ -40,12 +40,12 @@ def json_body() -> Any:
 
 
 def invalid(error: ValidationError) -> Response:
-    """Say which fields are invalid, and why: an error handler for blueprints."""
+    """Return which fields are invalid, and why: an error handler for blueprints."""
     return problem(UnprocessableEntity("Some fields are invalid."), errors=error.messages)
 
 
 def links(endpoint: str, page: int, per_page: int, *, more: bool) -> dict[str, str]:
-    """The ``Link`` header to the first, the previous and the next page (RFC 8288)."""
+    """Return the ``Link`` header for the first, previous and next page (RFC 8288)."""
     pages = {"first": 1, "prev": page - 1, "next": page + 1 if more else 0}
     targets = [
         f'<{url_for(endpoint, page=number, per_page=per_page)}>; rel="{relation}"'

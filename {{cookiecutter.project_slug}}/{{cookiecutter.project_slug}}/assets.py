@@ -1,4 +1,4 @@
-"""Static files with a version in their address, so that browsers may cache them for a year."""
+"""Static files with a version in their URL, so that browsers can cache them for a year."""
 
 from hashlib import sha256
 from pathlib import Path

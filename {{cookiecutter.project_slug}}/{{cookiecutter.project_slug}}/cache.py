@@ -1,7 +1,7 @@
-"""Redis as a cache that all workers share; without it, requests are slower and not wrong.
+"""Redis as a cache that all workers share; without it, requests are slower, but still work.
 
-Cache functions that return data: ``@cache.memoize()`` keeps the result for each set of arguments.
-Responses differ by user, host and cookie, and are not cached.
+``@cache.memoize()`` caches the return value of a function, for each set of arguments. Use it on
+functions that return data, not on views: responses differ by user, host and cookie.
 """
 
 import logging
@@ -23,7 +23,7 @@ cache = Cache()
 
 
 def init_app(app: Flask) -> None:
-    """Connect to ``REDIS_URL``; when unset, cache in the memory of the process."""
+    """Connect to ``REDIS_URL``; if it is unset, cache in the memory of the process."""
     url = app.config["REDIS_URL"]
     config = {
         "CACHE_TYPE": "RedisCache" if url else "SimpleCache",
@@ -31,7 +31,7 @@ def init_app(app: Flask) -> None:
         "CACHE_KEY_PREFIX": app.config.get("CACHE_KEY_PREFIX", f"{app.name}:"),
         "CACHE_DEFAULT_TIMEOUT": 60,
     }
-    if url:  # redis-py itself would wait 14 seconds for a Redis that hangs
+    if url:  # by default, redis-py waits 14 seconds for a server that hangs
         timeouts = {"socket_connect_timeout": TIMEOUT, "socket_timeout": TIMEOUT}
         config["CACHE_OPTIONS"] = {**timeouts, "retry": Retry(NoBackoff(), 0)}
     cache.init_app(app, config)
@@ -39,7 +39,7 @@ def init_app(app: Flask) -> None:
 
 
 def invalidate(function: Any) -> None:
-    """Discard all cached results of ``function``; a write does not fail because Redis is down."""
+    """Delete all cached results of ``function``; if Redis is down, log a warning."""
     try:
         cache.delete_memoized(function)
     except RedisError as error:

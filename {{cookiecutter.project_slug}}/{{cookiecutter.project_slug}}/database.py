@@ -1,4 +1,4 @@
-"""PostgreSQL: ``db.session`` for each request, ``flask db`` for migrations, and time-outs."""
+"""PostgreSQL: ``db.session`` for each request, ``flask db`` for migrations, and timeouts."""
 
 import logging
 from inspect import iscoroutinefunction
@@ -17,13 +17,13 @@ from werkzeug.exceptions import ServiceUnavailable
 from . import health
 from .models import Base
 
-# Limits of the server; SET LOCAL raises them for one transaction.
+# Timeouts of the server; SET LOCAL changes them for one transaction.
 TIMEOUTS = "-c statement_timeout=3s -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s"
-# Limits of libpq, all in seconds but tcp_user_timeout, which is in milliseconds:
+# Timeouts of libpq in seconds; tcp_user_timeout is in milliseconds:
 # https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 LIBPQ = {"connect_timeout": 2, "tcp_user_timeout": 2000}
 LIBPQ |= {"keepalives_idle": 1, "keepalives_interval": 1, "keepalives_count": 2}
-MIGRATION_LOCK = 7_165_219  # any number, the same in all versions of the service
+MIGRATION_LOCK = 7_165_219  # an arbitrary number, the same in all versions of the service
 
 logger = logging.getLogger(__name__)
 
@@ -31,19 +31,19 @@ db = SQLAlchemy(session_options={"expire_on_commit": False})
 
 
 def init_app(app: Flask) -> None:
-    """Open a connection pool, close each session with its request, and add ``flask db``."""
+    """Create the connection pool, close sessions after requests, and add ``flask db``."""
     default = engine_options(app.config["DATABASE_URL"], app.config["WEB_THREADS"])
     engines = app.config.get("SQLALCHEMY_ENGINES", {})
     app.config["SQLALCHEMY_ENGINES"] = {**engines, "default": default}
     db.init_app(app)
-    # There are no async sessions, and closing them costs each request a thread and an event loop.
+    # Remove the teardown of async sessions, which starts a thread and an event loop per request.
     teardowns = app.teardown_appcontext_funcs
     teardowns[:] = filterfalse(iscoroutinefunction, teardowns)
     with app.app_context():
         engine = db.engine
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", enforce_foreign_keys)
-    batch = engine.dialect.name == "sqlite"  # which cannot alter most of a table
+    batch = engine.dialect.name == "sqlite"  # its ALTER TABLE supports few changes
     app.config["ALEMBIC_CONTEXT"] = {"render_item": render_item, "render_as_batch": batch}
     Alembic(app, run_mkdir=False, metadatas=Base.metadata, engines=migration_engine(engine))
     health.add_check(app, "postgres", lambda: engine.connect().close())  # the pool pings it
@@ -52,7 +52,7 @@ def init_app(app: Flask) -> None:
 
 
 def engine_options(database_url: str, threads: int) -> dict[str, Any]:
-    """Return what ``create_engine`` needs: for PostgreSQL a connection for each thread, and limits."""
+    """Return options of ``create_engine``: on PostgreSQL, timeouts and a connection per thread."""
     url = make_url(database_url)
     if url.get_backend_name() == "sqlite":
         return {"url": url}
@@ -62,7 +62,7 @@ def engine_options(database_url: str, threads: int) -> dict[str, Any]:
 
 
 def migration_engine(engine: Engine) -> Engine:
-    """Return an engine without these limits, on which one migration runs at a time."""
+    """Return an engine without these timeouts, on which one migration runs at a time."""
     migrations = create_engine(engine.url, poolclass=NullPool)
     if migrations.dialect.name == "postgresql":
         event.listen(migrations, "begin", lock_migrations)
@@ -70,7 +70,7 @@ def migration_engine(engine: Engine) -> Engine:
 
 
 def lock_migrations(connection: Connection) -> None:
-    """Wait for other migrations; but not for a table, because queries would wait behind it."""
+    """Wait 5 minutes for other migrations, but 5 seconds for tables, because queries wait too."""
     connection.exec_driver_sql("SET LOCAL lock_timeout = '5min'")
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
     connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
@@ -82,12 +82,12 @@ def enforce_foreign_keys(connection: Any, _: Any) -> None:
 
 
 def render_item(kind: str, item: Any, _: Any) -> Any:
-    """Write a custom type into a migration as the type that it is stored as."""
+    """Render a custom type in a migration as the SQL type that stores it."""
     return f"sa.{item.impl!r}" if kind == "type" and isinstance(item, TypeDecorator) else False
 
 
 def unavailable(error: Exception) -> ResponseReturnValue:
-    """Ask the client to try again, and log the reason."""
+    """Return 503 with ``Retry-After``, and log the reason."""
     logger.error("the database is unavailable: %s", error)
     problem = ServiceUnavailable("The database is unavailable.", retry_after=5)
     return current_app.handle_http_exception(problem)

@@ -1,4 +1,4 @@
-"""HTTP errors: a problem document (RFC 9457) for programs, a page for people."""
+"""HTTP errors: a problem document (RFC 9457) for API clients, a page for browsers."""
 
 from typing import Any
 
@@ -13,20 +13,20 @@ def init_app(app: Flask) -> None:
 
 
 def answer(error: HTTPException) -> Response:
-    """Describe ``error`` in the format that the client accepts."""
-    if isinstance(error, SecurityError):  # an untrusted host: no links can be made for it
+    """Return ``error`` in the format that the client accepts."""
+    if isinstance(error, SecurityError):  # an untrusted host, for which no URL can be built
         return Response.force_type(error.get_response(), request.environ)
     return problem(error) if wants_json() else page(error)
 
 
 def wants_json() -> bool:
-    """Whether the client prefers JSON to HTML, or has sent JSON itself."""
+    """Return whether the client prefers JSON to HTML, or has sent JSON."""
     types = ["text/html", "application/json", "application/problem+json"]
     return request.accept_mimetypes.best_match(types, "text/html") != "text/html" or request.is_json
 
 
 def problem(error: HTTPException, **members: Any) -> Response:
-    """A problem document about ``error``, with additional ``members``."""
+    """Return a problem document for ``error``, with additional ``members``."""
     response = Response.force_type(error.get_response(), request.environ)
     document = {"type": "about:blank", "title": error.name, "status": response.status_code}
     response.data = json.dumps(document | {"detail": error.description, **members})
@@ -35,7 +35,7 @@ def problem(error: HTTPException, **members: Any) -> Response:
 
 
 def page(error: HTTPException) -> Response:
-    """A page about ``error``."""
+    """Return an HTML page for ``error``."""
     response = Response.force_type(error.get_response(), request.environ)
     response.data = render_template("error.html", error=error)
     return response

@@ -1,6 +1,6 @@
-"""``/livez``: the process answers; ``/readyz``: what it depends on answers too.
+"""``/livez``: the process responds; ``/readyz``: its dependencies respond too.
 
-A service registers its own check: ``health.add_check(app, "mail", client.ping)``.
+Each dependency registers its own check: ``health.add_check(app, "mail", client.ping)``.
 """
 
 import logging
@@ -21,26 +21,26 @@ def init_app(app: Flask) -> None:
 
 
 def add_check(app: Flask, name: str, check: Callable[[], Any]) -> None:
-    """Have ``/readyz`` call ``check``, which raises an exception when the service is unavailable."""
+    """Make ``/readyz`` call ``check``, which raises an exception if the service is unavailable."""
     app.extensions["health"][name] = check
 
 
 @bp.get("/livez")
 def livez() -> ResponseReturnValue:
-    """Check nothing else: a restart would not repair another service."""
+    """Check no dependency: a restart would not repair it."""
     return {"status": "ok"}
 
 
 @bp.get("/readyz")
 def readyz() -> ResponseReturnValue:
-    """Run all checks; 503 when one fails."""
+    """Run all checks, and return 503 if one fails."""
     checks = {name: run(name, check) for name, check in current_app.extensions["health"].items()}
     status = "failing" if "failing" in checks.values() else "ok"
     return {"status": status, "checks": checks}, 200 if status == "ok" else 503
 
 
 def run(name: str, check: Callable[[], Any]) -> str:
-    """Return ``ok`` or ``failing``; the reason is logged, and not shown to clients."""
+    """Return ``ok`` or ``failing``; the reason is logged, but not shown to clients."""
     try:
         check()
         return "ok"

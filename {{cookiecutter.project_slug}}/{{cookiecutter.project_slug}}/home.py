@@ -11,7 +11,7 @@ bp = Blueprint("home", __name__)
 
 @bp.get("/")
 def index() -> str:
-    """Show what this service answers."""
+    """Show the routes of this service."""
     return render_template("home.html", routes=routes())
 
 
@@ -19,7 +19,7 @@ def index() -> str:
 @cache.memoize()
 {% endif %}
 def routes() -> dict[str, list[str]]:
-    """The methods of each path, without static files and the debug toolbar."""
+    """Return the methods of each path, without static files and the debug toolbar."""
     methods: dict[str, set[str]] = {}
     for rule in current_app.url_map.iter_rules():
         if not rule.rule.startswith(("/_", "/static/")):

@@ -20,10 +20,10 @@ IN_MESSAGE = {*RESERVED_ATTRS, "method", "path", "status"}
 
 
 class ConsoleFormatter(logging.Formatter):
-    """One line for each record, with its additional fields at the end."""
+    """Formats a record as one line, with its additional fields at the end."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        """Escape control characters, so that no client can forge a line."""
+        """Escape control characters, so that clients cannot forge log lines."""
         fields = [f"{k}={v}" for k, v in vars(record).items() if k not in IN_MESSAGE]
         line = " ".join([super().formatMessage(record), *fields])
         return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
@@ -34,20 +34,20 @@ FORMATTERS = {
     "json": JsonFormatter(
         ["levelname", "name", "message"],
         rename_fields={"levelname": "level", "name": "logger"},
-        defaults={"time": None},  # makes it the first field
+        defaults={"time": None},  # so that it is the first field
         timestamp="time",
     ),
 }
 
 
 def configure(level: str, log_format: str) -> None:
-    """Send all lines of ``level`` and above to STDOUT, those of gunicorn included."""
+    """Log messages of ``level`` and above to STDOUT, including those of gunicorn."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(FORMATTERS[log_format])
     handler.addFilter(add_request_id)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("gunicorn.error").handlers = [handler]
-    logging.getLogger("werkzeug").setLevel("WARNING")  # it would log each request once more
+    logging.getLogger("werkzeug").setLevel("WARNING")  # it would log each request again
 
 
 def add_request_id(record: logging.LogRecord) -> bool:
@@ -66,14 +66,14 @@ def init_app(app: Flask) -> None:
 
 
 def begin() -> None:
-    """Take the request ID from a trusted proxy, or make one."""
+    """Take the request ID from a trusted proxy, or generate one."""
     given = request.headers.get("X-Request-ID", "") if current_app.config["TRUSTED_PROXIES"] else ""
     g.request_id = given if re.fullmatch(r"[A-Za-z0-9._-]{8,64}", given) else uuid4().hex
     g.started, g.log_fields = perf_counter(), {}
 
 
 def add_fields(**fields: Any) -> None:
-    """Add fields to the log line of the current request; ``name``, which logging uses, is ``name_``."""
+    """Add fields to the log line of the current request; a reserved ``name`` becomes ``name_``."""
     g.log_fields |= {f"{k}_" if k in RESERVED_ATTRS else k: v for k, v in fields.items()}
 
 

@@ -1,4 +1,4 @@
-"""The tables. After a change: ``make revision m="what changed"``."""
+"""The tables. After a change, run ``make revision m="what changed"``."""
 
 from datetime import UTC, datetime
 
@@ -16,7 +16,7 @@ NAMES = {
 
 
 class UTCDateTime(TypeDecorator[datetime]):
-    """A time in UTC; SQLite does not store the time zone."""
+    """A time in UTC, even on SQLite, which does not store time zones."""
 
     impl = DateTime(timezone=True)
     cache_ok = True

@@ -1,4 +1,4 @@
-"""An example resource, notes, as JSON over HTTP: copy it for your own, then delete it."""
+"""An example of a JSON resource: copy it for your own resources, then delete it."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ class NoteSchema(Schema):
 
 @bp.get("")
 def index() -> ResponseReturnValue:
-    """List notes, the newest first; the ``Link`` header refers to the pages around this one."""
+    """List notes, newest first; the ``Link`` header refers to the first, previous and next page."""
     page = api.PageSchema().load(request.args)
     items = newest(**page)
     more = len(items) > page["per_page"]
@@ -45,7 +45,7 @@ def index() -> ResponseReturnValue:
 @cache.memoize()
 {% endif %}
 def newest(page: int, per_page: int) -> list[dict[str, Any]]:
-    """The notes of a page, and one more where another page follows."""
+    """Return the notes of a page, and one more if another page follows."""
     notes = select(Note).order_by(Note.id.desc()).offset((page - 1) * per_page).limit(per_page + 1)
     items: list[dict[str, Any]] = NoteSchema(many=True).dump(db.session.scalars(notes))
     return items
@@ -53,7 +53,7 @@ def newest(page: int, per_page: int) -> list[dict[str, Any]]:
 
 @bp.post("")
 def create() -> ResponseReturnValue:
-    """Store a note; the ``Location`` header holds its address."""
+    """Store a note; the ``Location`` header contains its URL."""
     note = Note(**NoteSchema().load(api.json_body()))
     db.session.add(note)
     db.session.commit()
@@ -87,7 +87,7 @@ def remove(note_id: int) -> ResponseReturnValue:
 def seed() -> None:
     """Add five notes to an empty database."""
     if db.session.scalar(select(Note.id).limit(1)):
-        click.echo("There are notes already: nothing to do.")
+        click.echo("The database already contains notes.")
         return
     db.session.add_all(Note(title=f"Note {n}", body="An example.") for n in range(1, 6))
     db.session.commit()

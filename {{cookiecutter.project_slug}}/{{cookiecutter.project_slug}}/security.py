@@ -1,9 +1,9 @@
-"""Security headers and trusted proxies; hosts, cookies and sizes are in ``config/settings.py``."""
+"""Security headers and proxies; ``config/settings.py`` sets hosts, cookies and size limits."""
 
 from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-# As the OWASP Secure Headers Project proposes: https://owasp.org/www-project-secure-headers/
+# Recommended by the OWASP Secure Headers Project: https://owasp.org/www-project-secure-headers/
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'self'; base-uri 'self'; form-action 'self'; "
@@ -28,7 +28,7 @@ def init_app(app: Flask) -> None:
 
 def add_headers(response: Response) -> Response:
     """Add each header that the view has not set itself."""
-    given = {name.lower() for name, _ in response.headers}  # one setdefault for each is slower
+    given = {name.lower() for name, _ in response.headers}  # faster than setdefault()
     response.headers.extend(item for item in HEADERS.items() if item[0].lower() not in given)
     if request.is_secure:  # over HTTP, browsers ignore it: RFC 6797, section 7.2
         response.headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
