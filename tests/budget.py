@@ -1,4 +1,4 @@
-"""Count what a request costs, run inside of a generated project: ``python budget.py my_service``."""
+"""Count the calls of a request. Run in a generated project: ``python budget.py my_service``."""
 
 import importlib
 import json
@@ -20,7 +20,7 @@ def count(kind):
 
 
 class CountedCache:
-    """A backend of Flask-Caching; each call of it is one command of Redis."""
+    """A backend of Flask-Caching; each method call is one Redis command."""
 
     def __init__(self, backend):
         self.backend = backend
@@ -36,7 +36,7 @@ def profile(frame, event, argument):
 
 
 def cost(path):
-    """What the tenth request costs: by then everything is warm."""
+    """Count the calls of the tenth request, after imports and caches are filled."""
     for number in range(10):
         environ = create_environ(path.format(20 + number), "http://localhost")
         counts.clear()

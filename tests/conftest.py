@@ -1,9 +1,10 @@
-"""What all tests share: the combinations, a way to generate, and a way to run programs."""
+"""Helpers for all tests: the combinations of options, and how to generate and run projects."""
 
 import ast
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ SETTINGS = set(
         re.MULTILINE,
     )
 )
-# No setting of the person who runs the tests may leak in; the tools stand beside their Python.
+# Without the settings of the user who runs the tests; the tools are next to their Python.
 ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
@@ -41,12 +42,12 @@ ENVIRONMENT = {
 
 
 def name_of(combination: dict) -> str:
-    """What was chosen, such as ``postgres-nginx``; ``bare`` when nothing was."""
+    """Return the chosen options, such as ``postgres-nginx``, or ``bare`` for none."""
     return "-".join(o.removeprefix("use_") for o in OPTIONS if combination[o]) or "bare"
 
 
 def run(*command, cwd: Path, check: bool = True, timeout: float = 600, **environment: str):
-    """Run ``command``; when it fails, show all that it printed."""
+    """Run ``command``; if it fails, show its output."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -63,33 +64,49 @@ def run(*command, cwd: Path, check: bool = True, timeout: float = 600, **environ
 
 
 def files_of(project: Path) -> set[str]:
-    """The paths of all files of a project."""
+    """Return the paths of all files of a project."""
     return {str(path.relative_to(project)) for path in project.rglob("*") if path.is_file()}
 
 
+def change(file: Path, before: str, after: str) -> None:
+    """Replace a text that a file has to contain."""
+    text = file.read_text()
+    assert before in text, f"{file.name} lacks {before!r}"
+    file.write_text(text.replace(before, after))
+
+
 def commands(text: str, heading: str | None = None) -> list[str]:
-    """The commands that are typed in a document, or in the section of ``heading``."""
+    """Return the commands in a document, or in its section ``heading``."""
     if heading:
         text = re.split(r"^## ", text.partition(f"\n## {heading}\n")[2], flags=re.MULTILINE)[0]
     return re.findall(r"^\$ (.+)$", text, re.MULTILINE)
 
 
 def type_in(tmp_path: Path, *arguments, template=TEMPLATE, **environment: str):
-    """Run cookiecutter as a person does, into the folder ``out``."""
+    """Run cookiecutter on the command line; its output directory is ``out``."""
     command = ["cookiecutter", template, "--no-input", "--output-dir", tmp_path / "out", *arguments]
     return run(*command, cwd=tmp_path, check=False, **environment)
 
 
 def config_in(folder: Path) -> Path:
-    """A configuration with which cookiecutter keeps its own files in ``folder``."""
+    """Return a configuration with which cookiecutter stores its own files in ``folder``."""
     config = folder / "cookiecutter.yaml"
     names = ("replay_dir", "cookiecutters_dir")
     config.write_text("".join(f"{name}: {folder / name}\n" for name in names))
     return config
 
 
+def check_workflows(folder: Path) -> None:
+    """Check the files for GitHub for errors and risks."""
+    run("zizmor", "--offline", "--persona=pedantic", "--quiet", ".github", cwd=folder)
+    files = {"github-workflows": "workflows/ci.yml", "dependabot": "dependabot.yml"}
+    for schema, file in files.items():
+        check = ["check-jsonschema", f"--builtin-schema=vendor.{schema}", f".github/{file}"]
+        run(*check, cwd=folder)
+
+
 def constants(source: str) -> dict:
-    """The constants that a module assigns, by name."""
+    """Return the constants that a module assigns, by name."""
     return {
         node.targets[0].id: node.value.value
         for node in ast.parse(source).body
@@ -99,14 +116,14 @@ def constants(source: str) -> dict:
 
 @pytest.fixture(autouse=True, scope="session")
 def _machine_of_its_own(tmp_path_factory):
-    """Let the hook find uv, and cookiecutter neither find nor leave anything in the home."""
+    """Let the hook find uv, and keep cookiecutter from using the home directory."""
     ENVIRONMENT["COOKIECUTTER_CONFIG"] = str(config_in(tmp_path_factory.mktemp("cookiecutter")))
     os.environ |= {name: ENVIRONMENT[name] for name in ("COOKIECUTTER_CONFIG", "PATH")}
 
 
 @pytest.fixture
 def bake(cookies):
-    """Generate a project with these answers, and return its folder."""
+    """Return a function that generates a project with these answers, and returns its directory."""
 
     def generate(**answers) -> Path:
         result = cookies.bake(extra_context=answers)
@@ -120,6 +137,7 @@ def bake(cookies):
 EACH = [
     pytest.param(c, id=name_of(c), marks=pytest.mark.xdist_group(name_of(c))) for c in COMBINATIONS
 ]
+WITH_ALL = pytest.mark.parametrize("project", EACH[:1], indirect=True)
 
 
 def each_combination(option: str | None = None):
@@ -129,8 +147,21 @@ def each_combination(option: str | None = None):
 
 
 @pytest.fixture(scope="session")
-def project(request, tmp_path_factory, cookies_session) -> Path:
-    """The project of a combination, generated once and not to be changed."""
+def project(request, cookies_session) -> Path:
+    """Return the project of a combination. It is generated once; tests must not change it."""
     result = cookies_session.bake(extra_context=request.param)
     assert result.exception is None, result.exception
+    shutil.copytree(result.project_path, result.project_path.with_name("fresh"))
     return result.project_path
+
+
+@pytest.fixture
+def fresh(project) -> Path:
+    """Return the same project, with only the generated files."""
+    return project.with_name("fresh")
+
+
+@pytest.fixture
+def chosen(request, project) -> dict:
+    """Return the answers for the options."""
+    return request.node.callspec.params["project"]

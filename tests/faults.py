@@ -1,11 +1,10 @@
-"""Endpoints that misbehave. Tests add them to a generated service, as its owner would add a module."""
+"""Endpoints that fail. Tests add them to a generated service, as its owner would add a module."""
 
-import logging
 import os
 import time
 from pathlib import Path
 
-from flask import Blueprint, request, session
+from flask import Blueprint, request
 
 VERSION = 0  # tests change these two
 START_SECONDS = 0
@@ -44,19 +43,6 @@ def upload():
     while data := request.stream.read(65_536):
         size += len(data)
     return {"bytes": size}
-
-
-@bp.get("/log/<int:lines>")
-def log(lines):
-    for number in range(lines):
-        logging.getLogger(__name__).info("line %d of a flood %s", number, "x" * 3_000)
-    return {}
-
-
-@bp.get("/session")
-def remember():
-    session["visits"] = session.get("visits", 0) + 1
-    return {"visits": session["visits"]}
 
 
 @bp.get("/seen")

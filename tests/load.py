@@ -1,4 +1,4 @@
-"""Load from several threads, while a test does something to the service."""
+"""Send load from several threads, while a test changes the service."""
 
 import http.client
 import json
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Answers:
-    """The responses to one kind of request: when it was sent, how long it took, its status.
+    """The responses to one kind of request: when it was sent, how long it took, and its status.
 
     A request that got no response has the status 0.
     """
@@ -35,7 +35,7 @@ class Answers:
         return statistics.median([seconds for _, seconds, _ in self.seen] or [0])
 
     def good_since(self, moment):
-        """Seconds from ``moment`` until a request was sent from which on all were answered 2xx."""
+        """Return seconds from ``moment`` until the first request after which all returned 2xx."""
         bad = [sent for sent, _, status in self.seen if not 200 <= status < 300]
         good = [sent for sent, _, status in self.seen if 200 <= status < 300]
         first = min((sent for sent in good if sent > max([moment, *bad])), default=float("inf"))
@@ -47,7 +47,7 @@ class Answers:
 
 
 class Client:
-    """A client with one connection, which it keeps open or closes after each request."""
+    """A client with one connection, which it closes after each request or keeps open."""
 
     def __init__(self, port, *, keep_alive=False, timeout=20):
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
@@ -56,9 +56,9 @@ class Client:
             self.headers["Connection"] = "close"
 
     def ask(self, method="GET", path="/", body=None):
-        """The status of the response; 0 when there is none."""
+        """Return the status of the response, or 0 if there is none."""
         if self.connection.sock and select.select([self.connection.sock], [], [], 0)[0]:
-            self.connection.close()  # the server has closed it: every HTTP library looks first
+            self.connection.close()  # the server has closed it: HTTP libraries check this first
         try:
             body = json.dumps(body) if body is not None else None
             self.connection.request(method, path, body, self.headers)
@@ -71,7 +71,7 @@ class Client:
 
 
 def ask(port, method="GET", path="/", body=None, timeout=20):
-    """The status of the response to one request; 0 when there is none."""
+    """Return the status of the response to one request, or 0 if there is none."""
     client = Client(port, timeout=timeout)
     try:
         return client.ask(method, path, body)
@@ -80,7 +80,7 @@ def ask(port, method="GET", path="/", body=None, timeout=20):
 
 
 class Load:
-    """Threads that send requests: a little after each response, or ``rate`` requests a second.
+    """Threads that send requests: shortly after each response, or ``rate`` requests a second.
 
     ``requests`` holds functions of a running number that return method, path and body. With
     ``keep_alive``, every other thread keeps its connection open.
@@ -91,7 +91,7 @@ class Load:
         self.interval = rate and threads * len(requests) / rate
         self.answers = {name: Answers() for name in requests}
         self.stopped = threading.Event()
-        self.acknowledged = []  # the bodies that were answered 201
+        self.acknowledged = []  # the bodies of requests that returned 201
         kinds = [(kind, number) for number in range(threads) for kind in requests.items()]
         self.threads = [
             threading.Thread(
@@ -127,12 +127,12 @@ class Load:
 
     @property
     def statuses(self):
-        """How often each status came, over all kinds of requests."""
+        """Count the statuses of all kinds of requests."""
         return sum((seen.statuses for seen in self.answers.values()), Counter())
 
     @property
     def failed(self):
-        """The requests that were not answered 2xx: kind, status, and when they were sent."""
+        """Return the requests that did not return 2xx: kind, status, and when they were sent."""
         return [
             (kind, status, round(sent - self.begun, 1))
             for kind, answers in self.answers.items()

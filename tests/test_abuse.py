@@ -1,4 +1,4 @@
-"""What clients do to a service on purpose, with nginx and without.
+"""Attacks of clients on a service, with nginx and without.
 
 Slow clients are sent to nginx only: without it, something else that buffers has to stand in front.
 """
@@ -14,11 +14,10 @@ from contextlib import ExitStack, suppress
 from urllib.parse import quote
 
 import pytest
-from conftest import run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from load import Answers, Client, Load, ask
-from stacks import report, wait_for
+from load import Answers, Load, ask
+from stacks import report
 
 pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.xdist_group("docker")]
 
@@ -53,7 +52,7 @@ MESSAGES = {
 }
 
 
-# What gunicorn answers 500, or waits for the rest of: it needs a proxy in front
+# gunicorn returns 500 for these, or waits for the rest: it needs a reverse proxy
 MESSAGES_TO_NGINX = {
     "bad chunk size": CHUNKED + b"zz\r\nhello\r\n0\r\n\r\n",
     "chunk size of a program": CHUNKED + b"0x5\r\nhello\r\n0\r\n\r\n",
@@ -63,7 +62,7 @@ MESSAGES_TO_NGINX = {
 
 
 def exchange(door, message):
-    """All that comes back until the server closes the connection, or sends nothing more."""
+    """Return everything that the server sends until it closes the connection or stops sending."""
     with socket.create_connection(("127.0.0.1", door.port), timeout=15) as client:
         client.sendall(message)
         answer = b""
@@ -76,45 +75,43 @@ def exchange(door, message):
     return answer
 
 
-def check_refusal(answer):
-    assert len(re.findall(rb"HTTP/1\.1 \d{3} ", answer)) == 1
-    status = int(answer.split()[1])
-    assert 400 <= status < 500 or status in {501, 505}
-    assert b"X-Injected" not in answer.partition(b"\r\n\r\n")[0]
-    assert b"Traceback" not in answer
+def ask_for(door, path, method="GET", host="localhost", fields=b""):
+    """Return the whole response for a path, which is sent unchanged."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n".encode()
+    return exchange(door, head + fields + b"\r\n")
 
 
-@pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
-def test_malformed_message_gets_one_refusal(door, message):
-    answer = exchange(door, message)
-
-    check_refusal(answer)
+def status(answer):
+    return int(answer.split()[1])
 
 
-@pytest.mark.parametrize("message", MESSAGES_TO_NGINX.values(), ids=MESSAGES_TO_NGINX)
-def test_malformed_message_is_refused_by_nginx(lab, message):
-    answer = exchange(lab, message)
-
-    check_refusal(answer)
-
-
-def test_bare_line_feeds_do_not_hide_a_request(door):
-    """nginx reads them as line ends, as RFC 9112 (2.2) lets it; the service itself refuses them."""
-    answer = exchange(door, b"GET / HTTP/1.1\nHost: localhost\nConnection: close\n\n")
-
-    assert len(re.findall(rb"HTTP/1\.1 \d{3} ", answer)) == 1
-    assert int(answer.split()[1]) == (200 if door.options["use_nginx"] else 400)
+def is_refusal(answer):
+    return (
+        len(re.findall(rb"HTTP/1\.1 \d{3} ", answer)) == 1
+        and (400 <= status(answer) < 500 or status(answer) in {501, 505})
+        and b"X-Injected" not in answer.partition(b"\r\n\r\n")[0]
+        and b"Traceback" not in answer
+    )
 
 
-def test_no_message_leaves_a_traceback_in_the_log(door):
-    for message in MESSAGES.values():
-        exchange(door, message)
+def test_malformed_message_gets_one_error_response(door):
+    messages = MESSAGES | (MESSAGES_TO_NGINX if door.options["use_nginx"] else {})
 
+    answers = {name: exchange(door, message) for name, message in messages.items()}
+
+    assert {name: a for name, a in answers.items() if not is_refusal(a)} == {}
     assert [line for line in door.logs("web", "--tail=200") if "Traceback" in line] == []
 
 
+def test_bare_line_feeds_do_not_smuggle_a_request(door):
+    """nginx accepts them as line ends, as RFC 9112 (2.2) allows; the service rejects them."""
+    answer = exchange(door, b"GET / HTTP/1.1\nHost: localhost\nConnection: close\n\n")
+
+    assert len(re.findall(rb"HTTP/1\.1 \d{3} ", answer)) == 1
+    assert status(answer) == (200 if door.options["use_nginx"] else 400)
+
+
 SIZES = {
-    "body": (POST + b"Content-Length: 200000000\r\n\r\n", {413}),
     "field": (GET + b"X-A: " + b"x" * 40_000 + b"\r\n\r\n", {400, 431}),
     "fields": (GET + b"X-A: 1\r\n" * 1_500 + b"\r\n", {400, 431}),
     "address": (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", {414}),
@@ -122,7 +119,7 @@ SIZES = {
 
 
 @pytest.mark.parametrize("part", SIZES)
-def test_what_is_too_large_is_refused(door, part):
+def test_request_that_is_too_large_is_rejected(door, part):
     message, expected = SIZES[part]
 
     with socket.create_connection(("127.0.0.1", door.port), timeout=15) as client:
@@ -131,18 +128,18 @@ def test_what_is_too_large_is_refused(door, part):
         answer = client.recv(65_536)
         sender.join()
 
-    assert int(answer.split()[1]) in expected
+    assert status(answer) in expected
 
 
 def send_all(client, message):
-    """Send what the other side takes."""
+    """Send as much as the server accepts."""
     with suppress(OSError):
         client.sendall(message)
 
 
 @pytest.fixture(scope="module")
 def long_request(lab):
-    """A request of 64 seconds, which the other tests of this module do not wait for."""
+    """Send a request that takes 64 seconds, while the other tests of this module run."""
 
     def timed():
         begun = time.monotonic()
@@ -158,7 +155,7 @@ def page(number):
 
 
 def connections(lab, stack, number, beginning):
-    """As many connections, each with the beginning of a request."""
+    """Open ``number`` connections, and send the beginning of a request on each."""
     made = [
         stack.enter_context(socket.create_connection(("127.0.0.1", lab.port), timeout=30))
         for _ in range(number)
@@ -169,7 +166,7 @@ def connections(lab, stack, number, beginning):
 
 
 def drip(clients, data, seconds):
-    """Send a little on each connection every second."""
+    """Send a few bytes on each connection every second."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         for client in clients:
@@ -187,12 +184,12 @@ SLOW = {
 
 @pytest.mark.parametrize("kind", SLOW)
 @pytest.mark.usefixtures("long_request")
-def test_slow_clients_leave_the_service_to_others(lab, kind):
+def test_slow_clients_do_not_delay_others(lab, kind):
     beginning, more = SLOW[kind]
     with ExitStack() as stack, Load(lab.port, {"page": page}) as load:
         clients = connections(lab, stack, 300, beginning)
         attacked = time.monotonic()
-        drip(clients, more, 5)
+        drip(clients, more, 2)
 
     during = load.answers["page"].between(attacked)
     report(f"300 slow {kind}: {during}")
@@ -200,8 +197,8 @@ def test_slow_clients_leave_the_service_to_others(lab, kind):
     assert during.slowest < 1
 
 
-def test_clients_that_do_not_read_leave_the_service_to_others(lab):
-    """Their windows are small, and a page of notes is a megabyte."""
+def test_clients_that_do_not_read_do_not_block_others(lab):
+    """Their receive windows are small, and a page of notes has a megabyte."""
     for number in range(100):
         note = {"title": f"Long {number}", "body": "x" * 10_000}
         assert ask(lab.port, "POST", "/notes", note) == 201
@@ -219,7 +216,7 @@ def test_clients_that_do_not_read_leave_the_service_to_others(lab):
     assert set(load.statuses) == {200}
 
 
-def test_idle_connections_leave_room_for_others(lab):
+def test_idle_connections_do_not_block_others(lab):
     with ExitStack() as stack:
         connections(lab, stack, 2_300, b"")
 
@@ -237,7 +234,7 @@ def test_idle_connections_leave_room_for_others(lab):
 UPLOAD = b"POST /faults/upload HTTP/1.1\r\n" + HOST + b"Connection: close\r\n"
 
 
-def test_bodies_that_are_almost_complete_use_no_memory(lab):
+def test_incomplete_bodies_use_no_memory(lab):
     size, number = 1 << 20, 120
     head = UPLOAD + f"Content-Length: {size}\r\n\r\n".encode()
 
@@ -258,7 +255,7 @@ def test_bodies_that_are_almost_complete_use_no_memory(lab):
     assert set(load.statuses) == {200}
 
 
-def test_slow_client_is_not_waited_for_endlessly(lab):
+def test_slow_client_is_disconnected(lab):
     with ExitStack() as stack:
         begun = time.monotonic()
         clients = [connections(lab, stack, 1, SLOW[kind][0])[0] for kind in ("heads", "bodies")]
@@ -269,21 +266,21 @@ def test_slow_client_is_not_waited_for_endlessly(lab):
     assert took < 30
 
 
-def test_length_of_65_kilobytes_of_digits_is_refused_at_once(door):
+def test_content_length_of_65_kilobytes_does_not_delay_others(door):
     message = GET + b"Content-Length: " + b"0" * 65_000 + b"x\r\n\r\n"
 
     with Load(door.port, {"page": page}) as load:
         for _ in range(4):
             with socket.create_connection(("127.0.0.1", door.port), timeout=15) as client:
                 send_all(client, message)
-        time.sleep(3)
+        time.sleep(1)
 
     report(f"Content-Length of 65 kB of digits: {load}")
     assert set(load.statuses) == {200}
     assert load.answers["page"].slowest < 1
 
 
-def test_body_in_ten_thousand_chunks_is_read_at_once(door):
+def test_body_in_ten_thousand_chunks_is_read_quickly(door):
     chunks = b"1\r\nx\r\n" * 10_000 + b"100000\r\n" + bytes(1 << 20) + b"\r\n0\r\n\r\n"
 
     begun = time.monotonic()
@@ -295,9 +292,9 @@ def test_body_in_ten_thousand_chunks_is_read_at_once(door):
     assert took < 3
 
 
-def test_upload_takes_time_in_proportion_to_its_size(door):
+def test_upload_without_nginx_takes_linear_time(open_lab):
     def seconds(size):
-        connection = http.client.HTTPConnection("127.0.0.1", door.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", open_lab.port, timeout=60)
         begun = time.monotonic()
         connection.request("POST", "/faults/upload", bytes(size))
         response = connection.getresponse()
@@ -306,17 +303,17 @@ def test_upload_takes_time_in_proportion_to_its_size(door):
         return time.monotonic() - begun
 
     seconds(10_000_000)
-    before = door.memory("web")
+    before = open_lab.memory("web")
     took = {size: min(seconds(size * 1_000_000) for _ in range(3)) for size in (40, 80)}
 
-    grown = (door.memory("web") - before) / 1e6
+    grown = (open_lab.memory("web") - before) / 1e6
     report(f"upload of 40 MB {took[40]:.2f} s, of 80 MB {took[80]:.2f} s, {grown:.0f} MB of memory")
     assert took[40] < 3
     assert took[80] < 3 * took[40] + 0.2
     assert grown < 20
 
 
-def test_host_of_8_kilobytes_does_not_slow_others(lab):
+def test_host_of_8_kilobytes_does_not_delay_others(lab):
     message = b"GET / HTTP/1.1\r\nHost: " + b".a" * 2_000 + b"," * 3_900 + b"\r\n\r\n"
 
     with ExitStack() as stack, Load(lab.port, {"page": page}) as load:
@@ -338,45 +335,25 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_no_path_leads_out_of_the_static_files(door, path):
-    answer = exchange(door, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-
-    assert int(answer.split()[1]) in {308, 400, 404}  # 308: to the same path with one slash less
+def test_no_path_escapes_the_static_directory(door, path):
+    # 308: to the same path with one slash less
+    assert status(ask_for(door, path)) in {308, 400, 404}
 
 
 STATIC = ["/" + "a" * 300 + "/../style.css", "/%ff", "/" + "a/" * 100 + "style.css"]
 
 
 @pytest.mark.parametrize("path", STATIC, ids=["long", "no UTF-8", "deep"])
-def test_odd_path_of_a_static_file_is_no_error_of_the_server(door, path):
-    answer = exchange(door, f"GET /static{path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-
-    assert int(answer.split()[1]) in {200, 400, 404}
-
-
-def test_paths_of_static_files_that_do_not_exist_use_no_memory(open_lab):
-    def fill(numbers):
-        client = Client(open_lab.port, keep_alive=True)
-        for number in numbers:
-            assert 0 < client.ask(path=f"/static/{number:0200}/../style.css") < 500
-        client.connection.close()
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(fill, [range(n, 1_000, 4) for n in range(4)]))
-        before = open_lab.memory("web")
-        list(pool.map(fill, [range(1_000 + n, 4_000, 4) for n in range(4)]))
-
-    grown = (open_lab.memory("web") - before) / 1e6
-    report(f"3,000 paths under /static/: {grown:.1f} MB")
-    assert grown < 4
+def test_odd_path_of_a_static_file_is_not_a_server_error(door, path):
+    assert status(ask_for(door, f"/static{path}")) in {200, 400, 404}
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/nope"), ("PATCH", "/"), ("POST", "/notes")])
-def test_errors_tell_nothing_about_what_runs_here(door, method, path):
-    answer = exchange(door, f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+def test_errors_reveal_no_internals(door, method, path):
+    answer = ask_for(door, path, method)
 
     head, _, body = answer.partition(b"\r\n\r\n")
-    assert 400 <= int(head.split()[1]) < 500
+    assert 400 <= status(answer) < 500
     assert not [word for word in (b"Python", b"Werkzeug", b"Traceback", b"/app/") if word in answer]
     servers = [line for line in head.split(b"\r\n") if line.lower().startswith(b"server:")]
     assert servers in ([b"Server: nginx"], [b"Server: gunicorn"])
@@ -397,11 +374,10 @@ FORGED = {
     "X-Real-IP": "6.6.6.6",
     "X-Request-ID": "evil-request-id",
 }
-SEEN = b"GET /faults/seen HTTP/1.1\r\n" + HOST
 
 
 def believed(answer):
-    """What the service believes of a request, without the address of the client."""
+    """Return what the service knows about a request, without the address of the client."""
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"evil" not in head
     assert b"Strict-Transport-Security" not in head
@@ -411,8 +387,8 @@ def believed(answer):
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_forged_header_is_not_believed(door, name):
-    answer = exchange(door, SEEN + f"{name}: {FORGED[name]}\r\n\r\n".encode())
+def test_forged_header_is_ignored(door, name):
+    answer = ask_for(door, "/faults/seen", fields=f"{name}: {FORGED[name]}\r\n".encode())
 
     assert believed(answer) == {"url": "http://localhost/faults/seen", "root": ""}
 
@@ -426,9 +402,9 @@ while data := client.recv(65_536):
 """
 
 
-def test_forged_header_from_the_same_host_is_not_believed(open_lab):
+def test_forged_header_from_the_same_host_is_ignored(open_lab):
     fields = "".join(f"{name}: {value}\r\n" for name, value in FORGED.items())
-    message = SEEN.decode() + fields + "Connection: close\r\n\r\n"
+    message = f"GET /faults/seen HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n"
 
     answer = open_lab.inside("web", "python", "-c", INSIDE, message)
 
@@ -443,10 +419,8 @@ HOSTS = [
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_forged_host_is_refused(door, host):
-    answer = exchange(door, f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-
-    assert int(answer.split()[1]) == 400
+def test_forged_host_is_rejected(door, host):
+    assert status(ask_for(door, "/", host=host)) == 400
 
 
 ODD = [b"%ff", b"%0a", b"%00", b'"quoted"', b"\xff", b"%e2%80%a8", b"\\", b"%22,%22level"]
@@ -460,47 +434,7 @@ def test_every_path_is_logged_as_json(door):
     for service in services:
         lines = [json.loads(line) for line in door.logs(service, "--tail=40")]
         found = [line for line in lines if line.get("path", "").startswith(("/odd", "-"))]
-        assert len(found) >= len(ODD) - 2, service  # gunicorn and nginx refuse some themselves
-
-
-def test_client_cannot_forge_a_line_of_the_console_log(open_lab):
-    name = f"{open_lab.name}-console"
-    forged = quote("\n12:00:00 INFO     forged\r\x1b[31m\u2028forged")
-    message = f"GET /{forged} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    console = ["--detach", "--rm", "--no-deps", f"--name={name}", "--env=LOG_FORMAT=console"]
-    run("docker", "rm", "--force", name, cwd=open_lab.project, check=False)
-    open_lab.compose("run", *console, "web")
-
-    def inside(*command, check=True):
-        return run("docker", "exec", name, *command, cwd=open_lab.project, check=check)
-
-    wait_for(lambda: inside("python", "bin/healthcheck", check=False).returncode == 0, 20)
-    inside("python", "-c", INSIDE, message)
-    log = run("docker", "logs", name, cwd=open_lab.project).stdout
-    run("docker", "rm", "--force", name, cwd=open_lab.project)
-
-    [line] = [line for line in log.split("\n") if "forged" in line]
-    assert line.isprintable()
-    assert "GET /" in line
-
-
-def test_empty_key_among_the_fallbacks_is_refused_at_the_start(open_lab):
-    env = f"--env=SECRET_KEY_FALLBACKS={'Qx7-Zp2_Lm9' * 4},"
-    command = ["gunicorn", "--check-config", "--config", "python:config.gunicorn"]
-
-    done = open_lab.compose("run", "--rm", "--no-deps", env, "web", *command, check=False)
-
-    assert done.returncode != 0
-    assert "SECRET_KEY_FALLBACKS: Must be 32 random characters or more" in done.stdout
-
-
-def test_session_cookie_is_for_https_and_this_host_only(door):
-    cookie = door.get("/faults/session").getheader("Set-Cookie")
-
-    name, *attributes = cookie.split("; ")
-    assert name.startswith("__Host-session=")
-    assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(attributes)
-    assert not [attribute for attribute in attributes if attribute.startswith("Domain")]
+        assert len(found) >= len(ODD) - 2, service  # gunicorn and nginx reject some themselves
 
 
 ANYTHING = st.recursive(
@@ -523,18 +457,16 @@ TOKEN = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=40)
     kind=st.sampled_from(["application/json", "text/plain", "application/x-www-form-urlencoded"])
     | TOKEN,
 )
-def test_nothing_that_is_sent_to_the_notes_is_answered_5xx(door, method, path, query, body, kind):
+def test_no_request_to_notes_returns_5xx(door, method, path, query, body, kind):
     address = "/notes" + quote(path, errors="replace")
     address += "?" + "&".join(f"{k}={quote(str(v), errors='replace')}" for k, v in query.items())
     head = f"{method} {address} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
     head += f"Accept: {kind}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
 
-    answer = exchange(door, head.encode() + body)
-
-    assert 200 <= int(answer.split()[1]) < 500
+    assert 200 <= status(exchange(door, head.encode() + body)) < 500
 
 
-def test_request_that_takes_too_long_is_answered_by_nginx(lab, long_request):
+def test_request_that_takes_too_long_gets_504(lab, long_request):
     response, took = long_request.result()
 
     report(f"request of 64 s: {response.status} after {took:.1f} s")

@@ -1,6 +1,7 @@
-"""Any answers are refused with a sentence each, or become a project that says what was answered."""
+"""Random answers are rejected with a sentence each, or appear unchanged in the project."""
 
 import ast
+import io
 import json
 import os
 import re
@@ -14,14 +15,14 @@ from unittest import mock
 
 import pytest
 import yaml
-from conftest import BARE, COMBINATIONS, FULL, OPTIONS, TEMPLATE, constants, name_of, run
+from conftest import BARE, COMBINATIONS, OPTIONS, TEMPLATE, constants, run
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
 from dotenv import dotenv_values
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
-EXAMPLES = int(os.environ.get("EXAMPLES", 320))  # of all combinations together
+EXAMPLES = int(os.environ.get("EXAMPLES", 160))
 QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text())
 METACHARACTERS = "'\"\\`$#%&|<>{}[]()!?*~:;,=@/-+^. "
 FRAGMENTS = [
@@ -68,7 +69,7 @@ KINDS = st.one_of(
 
 
 def generate(answers, folder, capfd):
-    """Generate as somebody does who types ``answers`` at the prompts: the project, or what it says."""
+    """Type ``answers`` at the prompts, and return the project or the error message."""
 
     def typed(name, *_, **__):
         return answers[name]
@@ -84,7 +85,7 @@ def generate(answers, folder, capfd):
 
 @lru_cache(256)
 def parse(suffix, name, content):
-    """Parse the content of a file; the same content once only."""
+    """Parse the content of a file; the same content is parsed only once."""
     text = content.decode()
     if suffix == ".py":
         return ast.parse(text)
@@ -93,36 +94,20 @@ def parse(suffix, name, content):
     if suffix == ".toml":
         return tomllib.loads(text)
     if name.startswith(".env"):
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            values = dotenv_values(file.name)
+        values = dotenv_values(stream=io.StringIO(text))
         assert None not in values.values()
         return values
     return text
 
 
-@lru_cache(256)
-def check_dockerfile(text):
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "Dockerfile").write_text(text)
-        run("hadolint", "Dockerfile", cwd=Path(folder))
-
-
 def labels(dockerfile):
-    """The labels, by name. hadolint sees the rest only: it stumbles over two escapes in a row."""
-    rest, line = [], ""
-    for logical in dockerfile.replace("\\\n", "").split("\n"):
-        if logical.startswith("LABEL "):
-            line = logical.removeprefix("LABEL ").replace("\\$", "$")
-        else:
-            rest.append(logical)
-    check_dockerfile("\n".join(rest))
-    return dict(word.split("=", 1) for word in shlex.split(line))
+    """Return the labels, by name."""
+    [line] = re.findall(r"^LABEL (.+)", dockerfile.replace("\\\n", ""), re.M)
+    return dict(word.split("=", 1) for word in shlex.split(line.replace("\\$", "$")))
 
 
 def said(project):
-    """What the files of a project say about each text that was answered."""
+    """Return the values in the files of a project for each answer that is a text."""
     files = {
         str(path.relative_to(project)): parse(path.suffix, path.name, path.read_bytes())
         for path in project.rglob("*")
@@ -147,20 +132,19 @@ def said(project):
 
 @pytest.fixture
 def no_lock(monkeypatch, tmp_path):
-    """No uv on the path, so that generating an example takes less than half a second."""
+    """Remove uv from the path, so that a generation takes less than half a second."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
-@pytest.mark.parametrize("options", COMBINATIONS, ids=name_of)
 @settings(
-    max_examples=EXAMPLES // len(COMBINATIONS),
-    derandomize="EXAMPLES" not in os.environ,  # a run with a number tries others
+    max_examples=EXAMPLES,
+    derandomize="EXAMPLES" not in os.environ,  # EXAMPLES=... tries other examples
     deadline=None,
     phases=set(Phase) - {Phase.shrink, Phase.explain},  # each step would generate a project
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(drawn=KINDS)
-def test_any_answers_are_refused_or_come_out_as_they_went_in(no_lock, capfd, options, drawn):
+@given(options=st.sampled_from(COMBINATIONS), drawn=KINDS)
+def test_answers_are_rejected_or_appear_unchanged(no_lock, capfd, options, drawn):
     kind, answers = drawn
     with tempfile.TemporaryDirectory() as folder:
         project, printed = generate(answers | options, folder, capfd)
@@ -177,21 +161,21 @@ def test_any_answers_are_refused_or_come_out_as_they_went_in(no_lock, capfd, opt
 
 
 def are_sentences(printed):
-    """Whether each line names the question that it is about, and ends as a sentence does."""
+    """Return whether each line starts with the name of a question, and ends as a sentence does."""
     names = "|".join(set(QUESTIONS) - set(OPTIONS))
     lines = printed.splitlines()
     return lines and all(re.fullmatch(rf"({names}) .*[a-z'0-9]\.", line) for line in lines)
 
 
-@pytest.mark.parametrize(
-    ("options", "text"), [(FULL, "".join(FRAGMENTS)), (BARE, METACHARACTERS)], ids=["full", "bare"]
-)
-def test_project_with_hostile_answers_passes_its_own_checks(tmp_path, capfd, options, text):
+def test_project_with_hostile_answers_passes_its_own_checks(tmp_path, capfd):
+    """In a directory with spaces and umlauts; without options, because they contain no answers."""
+    text = "".join([METACHARACTERS, *FRAGMENTS])
     texts = {"project_name": text, "description": text, "author_name": text}
     slug = {"project_slug": "shop", "author_email": "o'neil+$x@example.com"}
     choices = {name: QUESTIONS[name][0] for name in ("license", "python_version")}
+    folder = tmp_path / "my projects (ü)"
 
-    project, printed = generate(texts | slug | choices | options, tmp_path, capfd)
+    project, printed = generate(texts | slug | choices | BARE, folder, capfd)
 
     assert printed is None
     run("make", "check", cwd=project)

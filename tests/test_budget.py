@@ -1,11 +1,11 @@
-"""What a request costs, in figures that do not depend on the speed of the machine."""
+"""Limits of a request, in figures that do not depend on the speed of the machine."""
 
 import json
 import re
 from pathlib import Path
 
 import pytest
-from conftest import FULL, run
+from conftest import WITH_ALL, run
 from stacks import report
 
 # Function calls, SQL statements and Redis commands of one request; a little more than measured.
@@ -16,12 +16,11 @@ BUDGET = {
     "cached list": {"calls": 1_770, "commands": 2},
 }
 MODULES = 795
-IMAGE = 66_000_000  # bytes beside those of the base image
+IMAGE = 66_000_000  # bytes without the base image
 
 
 @pytest.fixture(scope="module")
-def costs(cookies_session):
-    project = cookies_session.bake(extra_context=FULL).project_path
+def costs(project):
     settings = {"APP_ENV": "development", "LOG_FORMAT": "json"}
     for command in (["db", "upgrade"], ["seed"]):
         run("uv", "run", "flask", "--app=my_service", *command, cwd=project, **settings)
@@ -30,6 +29,7 @@ def costs(cookies_session):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@WITH_ALL
 @pytest.mark.parametrize("request_", BUDGET)
 def test_request_stays_within_its_budget(costs, request_):
     over = {
@@ -41,19 +41,20 @@ def test_request_stays_within_its_budget(costs, request_):
     assert over == {}, costs
 
 
-def test_service_imports_no_more_than_it_did(costs):
+@WITH_ALL
+def test_number_of_imported_modules_is_limited(costs):
     assert costs["modules"] <= MODULES
 
 
 @pytest.mark.docker
 @pytest.mark.xdist_group("docker")
-def test_image_adds_no_more_than_it_did(lab):
+def test_size_of_the_image_is_limited(lab):
     size = "docker image inspect --format={{.Size}}".split()
     [base] = re.findall(
         r"^FROM (python:\S+) AS production", (lab.project / "Dockerfile").read_text(), re.M
     )
 
-    run("docker", "run", "--rm", base, "true", cwd=lab.project)  # a build alone does not keep it
+    run("docker", "run", "--rm", base, "true", cwd=lab.project)  # a build does not store it
     added = [int(run(*size, image, cwd=lab.project).stdout) for image in (f"{lab.name}-web", base)]
 
     report(f"the image adds {(added[0] - added[1]) / 1e6:.1f} MB")

@@ -1,4 +1,4 @@
-"""What the documents say is what happens: commands, tables, recipes and links."""
+"""The documents are correct: commands, tables, recipes and links."""
 
 import ast
 import json
@@ -10,30 +10,31 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager
+from html import unescape
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 import yaml
 from conftest import (
-    BARE,
-    COMBINATIONS,
+    EACH,
     ENVIRONMENT,
     FULL,
     TEMPLATE,
+    WITH_ALL,
     commands,
+    each_combination,
     files_of,
-    name_of,
     run,
 )
-from stacks import apart, free_containers, generate, wait_for
+from stacks import apart, free_containers, trial, wait_for
 
 SLUG = "{{cookiecutter.project_slug}}"
 README = TEMPLATE / SLUG / "README.md"
 DOCUMENTS = [*sorted(TEMPLATE.glob("*.md")), *sorted(TEMPLATE.glob("docs/*.md"))]
 ALL = pytest.mark.parametrize("document", [*DOCUMENTS, README], ids=lambda path: path.name)
 
-# Commands that another file runs
+# Commands that other files run
 ELSEWHERE = {
     "make up": ("tests/test_stack.py", '"make", "up"'),
     "make lint": (".ci/run", "make lint"),
@@ -45,12 +46,12 @@ ELSEWHERE = {
 
 
 def spans(text):
-    """The code within sentences."""
+    """Return the inline code."""
     return re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)
 
 
 def paragraph(project, title):
-    """The part of the generated README that begins with ``title`` in bold."""
+    """Return the list item of the generated README that starts with ``title`` in bold."""
     text = (project / "README.md").read_text()
     [found] = re.findall(rf"^- \*\*{title}\*\*.*\n(?:  .*\n)*", text, re.M)
     return found
@@ -90,7 +91,7 @@ def test_every_target_is_in_a_makefile(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(document):
+def test_links_have_targets(document):
     text = re.sub("(?s)```.*?```|`[^`\n]*`", "", document.read_text())
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         path, _, anchor = target.partition("#")
@@ -107,12 +108,17 @@ def test_readme_of_the_template_is_short():
     assert len((TEMPLATE / "README.md").read_text().splitlines()) <= 150
 
 
-def test_session_in_the_readme_looks_as_it_does(tmp_path):
-    readme = (TEMPLATE / "README.md").read_text()
-    [session] = [
-        part for part in readme.split("```console\n") if part.startswith("$ cookiecutter ")
-    ]
-    session = session.split("```")[0]
+def terminal():
+    """Return the lines of docs/terminal.svg."""
+    svg = (TEMPLATE / "docs/terminal.svg").read_text()
+    rows = {}
+    for y, text in re.findall(r'<text class="\S+-r\d+" x="\S+" y="(\S+)"[^>]*>([^<]*)', svg):
+        rows[y] = rows.get(y, "") + unescape(text).replace("\xa0", " ").rstrip("\n")
+    return "\n".join(row.rstrip() for row in rows.values())
+
+
+def test_picture_of_the_terminal_shows_the_real_output(tmp_path):
+    picture = terminal()
     typed = ["Corner Shop", "", "Sells milk.", *[""] * 7]
 
     shown = subprocess.run(
@@ -123,22 +129,22 @@ def test_session_in_the_readme_looks_as_it_does(tmp_path):
         text=True,
     ).stdout
 
-    assert commands(session) == [
+    assert commands(picture) == [
         "cookiecutter gh:ORG/cookiecutter-flask-docker",
         "cd corner_shop",
         "make up",
         "curl http://127.0.0.1:8080/readyz",
     ]
-    prompts = re.findall(r"^  (\[\d+/10\] .*?:)", session, re.M)
-    assert len(prompts) == 6
+    prompts = re.findall(r"^\[\d+/10\] [^[:\n]+", picture, re.M)
+    assert len(prompts) == 10
     assert [prompt for prompt in prompts if prompt not in shown] == []
-    assert re.search(r"^corner_shop is ready:\n(?:  .+\n)+", session, re.M)[0] in shown
-    assert "make up\nUp: http://127.0.0.1:8080\n" in session
-    assert session.endswith(readiness(tmp_path / "corner_shop"))
+    assert re.search(r"^corner_shop is ready:\n(?:  .+\n)+", picture, re.M)[0] in shown
+    assert "make up\nUp: http://127.0.0.1:8080\n" in picture
+    assert readiness(tmp_path / "corner_shop").rstrip() in picture
 
 
 def readiness(project):
-    """What a service in development answers."""
+    """Return the response of ``/readyz`` in development."""
     print_it = (
         "from corner_shop import create_app\n"
         "print(create_app().test_client().get('/readyz').text, end='')"
@@ -149,7 +155,7 @@ def readiness(project):
     return text[text.index("{\n") :]
 
 
-def test_command_in_the_options_generates_what_it_says(tmp_path):
+def test_command_in_options_generates_the_described_project(tmp_path):
     command = (
         'cookiecutter . --no-input project_name="Corner Shop" use_redis=false license=Apache-2.0'
     )
@@ -163,7 +169,7 @@ def test_command_in_the_options_generates_what_it_says(tmp_path):
 
 
 def defaults(project):
-    """The default of each setting that ``config/settings.py`` gives as a constant."""
+    """Return the defaults in ``config/settings.py`` that are constants, by setting."""
     text = (project / "config/settings.py").read_text()
     calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
     return {
@@ -175,9 +181,8 @@ def defaults(project):
     }
 
 
-@pytest.mark.parametrize("combination", COMBINATIONS, ids=name_of)
-def test_table_of_settings_is_that_of_the_settings(bake, combination):
-    project = bake(**combination)
+@each_combination()
+def test_table_of_settings_is_complete_and_has_the_defaults(project):
     text = (project / "README.md").read_text()
     table = text.split("| variable | default | |")[1].split("\n\n")[0]
     documented = {
@@ -194,18 +199,19 @@ def test_table_of_settings_is_that_of_the_settings(bake, combination):
         assert plain is None or documented[name] == str(plain), name
 
 
+@WITH_ALL
 @pytest.mark.parametrize(
     ("option", "title"),
     [("use_postgres", "PostgreSQL"), ("use_redis", "Redis"), ("use_nginx", "nginx")],
 )
-def test_readme_names_every_file_that_a_part_is_removed_from(bake, option, title):
-    full, without = bake(project_slug="shop"), bake(project_slug="shop", **{option: False})
-    named = spans(paragraph(full, title))
+def test_readme_lists_all_files_of_a_removed_part(bake, fresh, option, title):
+    without = bake(**{option: False})
+    named = spans(paragraph(fresh, title))
     different = {
         path
-        for path in files_of(full)
+        for path in files_of(fresh)
         if not (without / path).exists()
-        or (full / path).read_bytes() != (without / path).read_bytes()
+        or (fresh / path).read_bytes() != (without / path).read_bytes()
     }
 
     missing = {
@@ -214,20 +220,20 @@ def test_readme_names_every_file_that_a_part_is_removed_from(bake, option, title
     tests = {
         path for path in missing if path.startswith("tests/") and not (without / path).exists()
     }
-    # home.py caches a function where there are no notes, as an example
-    assert missing - tests <= {".env", "uv.lock", "shop/home.py"}
-    assert not tests or "and their tests" in paragraph(full, title)
+    # Without notes, home.py caches a function as an example.
+    assert missing - tests <= {".env", "uv.lock", "my_service/home.py"}
+    assert not tests or "and their tests" in paragraph(fresh, title)
 
 
 def cut(file, *patterns):
-    """Delete what matches each of ``patterns``."""
+    """Delete the matches of each pattern."""
     for pattern in patterns:
         text, count = re.subn(pattern, "", file.read_text(), flags=re.M)
         assert count, (file, pattern)
         file.write_text(text)
 
 
-def test_example_and_toolbar_are_removed_as_the_readme_says(bake):
+def test_example_and_toolbar_can_be_removed_as_described(bake):
     project = bake(project_slug="shop")
     example, toolbar = paragraph(project, "The example"), paragraph(project, "The debug toolbar")
     package = project / "shop"
@@ -256,7 +262,7 @@ def test_example_and_toolbar_are_removed_as_the_readme_says(bake):
     assert re.search(r"\d+ passed", done.stdout)
 
 
-def test_table_is_changed_as_the_readme_says(bake):
+def test_table_can_be_changed_as_described(bake):
     project = bake(project_slug="shop")
     recipe = spans(paragraph(project, "A table"))
     revise = 'make revision m="add a column"'
@@ -277,12 +283,13 @@ def test_table_is_changed_as_the_readme_says(bake):
     # ELSEWHERE: uv run flask --app deployed db downgrade
 
 
+@WITH_ALL
 @pytest.mark.parametrize(
     "title",
-    ["Files that stay", "Uploads over 1 MB", "WebSockets and server-sent events", "HTTPS"],
+    ["Persistent files", "Uploads over 1 MB", "WebSockets and server-sent events", "HTTPS"],
 )
-def test_recipe_of_the_readme_is_what_the_tests_of_an_owner_do(bake, title):
-    found = spans(paragraph(bake(), title).replace("ADDRESS;", "{proxy};"))
+def test_recipe_matches_the_tests_of_an_owner(project, title):
+    found = spans(paragraph(project, title).replace("ADDRESS;", "{proxy};"))
     owner = "".join(file.read_text() for file in TEMPLATE.glob("tests/**/*owner*.py"))
     owner += (TEMPLATE / "tests/owner/extras.py").read_text()
 
@@ -294,10 +301,10 @@ def test_recipe_of_the_readme_is_what_the_tests_of_an_owner_do(bake, title):
         assert re.search(r"\W+".join(map(re.escape, words)), owner), span
 
 
-def test_database_may_be_elsewhere(bake, engine):
+def test_database_can_be_external(bake, engine):
     project = bake(project_slug="shop")
     assert "delete the service `postgres`, its volume and `PGPASSWORD`" in paragraph(
-        project, "A database elsewhere"
+        project, "An external database"
     )
     file = project / "compose.yaml"
     compose = yaml.safe_load(file.read_text())
@@ -320,7 +327,7 @@ def test_database_may_be_elsewhere(bake, engine):
 
 @contextmanager
 def running(command, project, **environment):
-    """A program that goes on until the end of the block; what it prints is in its log."""
+    """Run a program until the end of the block; its output is in a log file."""
     log = project.parent / "log"
     with log.open("w") as output:
         program = subprocess.Popen(
@@ -330,7 +337,7 @@ def running(command, project, **environment):
             stdout=output,
             stderr=output,
             start_new_session=True,
-            # Ctrl-C is ignored where the tests themselves run in the background.
+            # Programs ignore Ctrl-C if the tests run in the background.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     try:
@@ -344,9 +351,8 @@ def running(command, project, **environment):
             raise
 
 
-@pytest.mark.parametrize("options", [FULL, BARE], ids=name_of)
-def test_make_run_serves_the_first_page(bake, options):
-    project = bake(project_slug="shop", project_name=f"Shop {name_of(options)}", **options)
+@pytest.mark.parametrize("project", [EACH[0], EACH[-1]], indirect=True)
+def test_make_run_serves_the_first_page(project):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
@@ -357,24 +363,21 @@ def test_make_run_serves_the_first_page(bake, options):
         page = urlopen(address, timeout=5).read().decode()
         assert program.poll() is None
 
-    assert f"<h1>Shop {name_of(options)}</h1>" in page
+    assert "<h1>My Service</h1>" in page
     assert f"Up: {address}, until you press Ctrl-C" in log.read_text()
     assert "Traceback" not in log.read_text()
 
 
 @pytest.fixture(scope="module")
 def production(engine, cookies_session):
-    """A project with everything that was deployed as its README says."""
-    project = generate(cookies_session, FULL, "deployed", 8192)
-    try:
-        enter(project, "make deploy")
-        yield project
-    finally:
-        free_containers(project)
+    """Deploy a project with all options, as its README describes."""
+    with trial(cookies_session, FULL, "deployed", 8192, slug="deployed") as stack:
+        enter(stack.project, "make deploy")
+        yield stack.project
 
 
 def enter(project, command, instead=None, **environment):
-    """Run a command of the generated README, or with what the reader fills in."""
+    """Run a command of the generated README, or ``instead`` with the values of a reader."""
     text = (project / "README.md").read_text()
     assert f"$ {command}\n" in text or f"`{command}`" in text, command
     return run("sh", "-c", instead or command, cwd=project, **environment).stdout
@@ -391,15 +394,15 @@ def ready():
     return urlopen("http://127.0.0.1:8192/readyz", timeout=5).status == 200
 
 
-docker = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+docker = [pytest.mark.docker, pytest.mark.xdist_group("docker-untimed")]
 
 
 class TestProduction:
-    """The commands of the generated README that need its containers."""
+    """The commands of the generated README that need containers."""
 
     pytestmark = docker
 
-    def test_load_is_measured(self, production):
+    def test_load_test_runs(self, production):
         enter(
             production,
             "RATE_LIMIT=100000r/s RATE_BURST=10000 docker compose -f compose.yaml up --detach --wait --no-deps nginx",
@@ -421,7 +424,7 @@ class TestProduction:
             "docker compose exec -T postgres pg_dump --username=postgres --format=custom deployed > backup.dump",
         )
         psql(production, "DELETE FROM notes; CREATE TABLE later (note int REFERENCES notes)")
-        assert b"kept" not in urlopen(address, timeout=5).read()  # from now on this is cached
+        assert b"kept" not in urlopen(address, timeout=5).read()  # now the response is cached
 
         enter(production, "docker compose stop web")
         enter(
@@ -438,7 +441,7 @@ class TestProduction:
         ignored = run("git", "check-ignore", "backup.dump", cwd=production).stdout
         assert ignored == "backup.dump\n"
 
-    def test_dump_of_another_project_gets_its_owner(self, production):
+    def test_restored_dump_gets_the_role_as_owner(self, production):
         other = "docker compose exec -T postgres {} --username=postgres {}"
         make_old = '"CREATE TABLE old (id int); INSERT INTO old VALUES (7)"'
         start = "docker compose up --detach --build --wait postgres"
@@ -476,7 +479,7 @@ class TestProduction:
         refused = psql(production, "SELECT 1", *as_role, check=False, PGPASSWORD=old)
         assert 'password authentication failed for user "deployed"' in refused
 
-    def test_version_before_a_migration_is_deployed_again(self, production):
+    def test_earlier_version_can_be_deployed_again(self, production):
         downgrade = "docker compose exec web flask db downgrade"
         upgrade = "docker compose exec web flask db upgrade"
         psql(production, "UPDATE alembic_version SET version_num = 'later'")
@@ -519,9 +522,9 @@ class TestProduction:
 
 
 @pytest.mark.docker
-@pytest.mark.xdist_group("docker")
+@pytest.mark.xdist_group("docker-untimed")
 def test_demo_starts_a_service(engine, tmp_path):
-    """``make demo`` in a clone whose tools are installed."""
+    """Run ``make demo`` in a clone in which the tools are installed."""
     clone = tmp_path / "clone"
     ignored = shutil.ignore_patterns(".venv", ".git", "build", ".hypothesis", "*_cache")
     shutil.copytree(TEMPLATE, clone, ignore=ignored)

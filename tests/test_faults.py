@@ -1,7 +1,7 @@
-"""What clients see when something that the service needs fails, hangs or is full, and during deployments.
+"""What clients see when a dependency fails, hangs or is full, and during deployments.
 
-Each test puts load on the whole stack, breaks one thing, repairs it, and prints what clients saw.
-``DEPLOYMENTS=20`` makes each kind of deployment twenty times, and more kinds of them.
+Each test puts load on the stack, breaks one service, repairs it, and prints what clients saw.
+``DEPLOYMENTS=20`` runs each kind of deployment twenty times, and more kinds.
 """
 
 import itertools
@@ -14,31 +14,18 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from conftest import ENVIRONMENT, run
+from conftest import ENVIRONMENT, change, run
 from load import Load, ask
-from stacks import Stack, free_containers, generate, report, wait_for
+from stacks import report, trial, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.xdist_group("docker")]
 DEPLOYMENTS = int(os.environ.get("DEPLOYMENTS", "1"))
 
 
-def stop(lab, service):
-    lab.compose("stop", service)
-
-
-def start(lab, service):
-    lab.compose("start", service)
-
-
-def pause(lab, service):
-    lab.compose("pause", service)
-
-
-def unpause(lab, service):
-    lab.compose("unpause", service)
+def compose(command):
+    return lambda lab, service: lab.compose(command, service)
 
 
 def kill(lab, service):
@@ -48,7 +35,7 @@ def kill(lab, service):
 
 
 def restarted(lab, service):
-    """Docker starts a container that has ended."""
+    """Check that Docker has restarted the container."""
     assert lab.containers()[service]["RestartCount"] > 0
 
 
@@ -63,17 +50,17 @@ def reconnect(lab, service):
 
 
 FAULTS = {
-    "stopped": (stop, start),
+    "stopped": (compose("stop"), compose("start")),
     "killed": (kill, restarted),
     "cut-off": (disconnect, reconnect),
-    "hung": (pause, unpause),
+    "hung": (compose("pause"), compose("unpause")),
 }
 
 run_number = iter(range(1_000))
 
 
 def everything(body=""):
-    """Requests of all kinds; each list is another page, which is not in the cache."""
+    """Return requests of all kinds; each list is another page, which is not in the cache."""
     title = f"run {next(run_number)}"
     return {
         "page": lambda number: ("GET", "/", None),
@@ -85,7 +72,7 @@ def everything(body=""):
 
 
 def identity(lab):
-    """What changes when the container of the service is restarted."""
+    """Return values that change if the container of the service restarts."""
     web = lab.containers()["web"]
     return web["Id"], web["State"]["StartedAt"], web["RestartCount"]
 
@@ -95,7 +82,7 @@ def is_ready(lab):
 
 
 def lost(lab, load):
-    """The acknowledged notes that are not in the database."""
+    """Return the acknowledged notes that are not in the database."""
     titles = set(lab.sql("SELECT title FROM notes"))
     return [note["title"] for note in load.acknowledged if note["title"] not in titles]
 
@@ -110,19 +97,19 @@ class Seen:
     mended: float
 
     def answers(self, kind):
-        """The responses to one kind of request."""
+        """Return the responses to one kind of request."""
         return self.load.answers[kind]
 
     def before(self, kind):
         return self.answers(kind).between(0, self.broken - 0.5)
 
     def middle(self, kind):
-        """Without the first and the last moments, in which a request may see both states."""
+        """Return the responses except the first and the last ones, which may see both states."""
         return self.answers(kind).between(self.broken + 1.5, self.returning - 0.5)
 
     @property
     def recovery(self):
-        """Seconds from its return until it was used again."""
+        """Return the seconds from the repair until requests succeed again."""
         kinds = ("readyz", "list", "note")
         return max(self.answers(kind).good_since(self.mended) for kind in kinds)
 
@@ -154,13 +141,13 @@ def break_down(lab, service, fault):
 
 
 @pytest.mark.parametrize("fault", ["stopped", "killed", "cut-off"])
-def test_without_postgres_only_what_needs_it_is_answered_503(lab, fault):
+def test_without_postgres_only_requests_that_need_it_return_503(lab, fault):
     seen = break_down(lab, "postgres", fault)
 
     for kind in ("page", "livez"):
         assert set(seen.answers(kind).statuses) == {200}, kind
         assert seen.answers(kind).slowest <= 1, kind
-    # In a request that has its data already, the last ROLLBACK may fail, after all error handlers.
+    # After a request has read its data, the final ROLLBACK can fail, and no error handler runs.
     assert sum(seen.answers(kind).statuses[500] for kind in ("list", "readyz")) <= 2
     for kind in ("list", "note", "readyz"):
         assert set(seen.answers(kind).statuses) <= {200, 201, 500, 503}, kind
@@ -170,7 +157,7 @@ def test_without_postgres_only_what_needs_it_is_answered_503(lab, fault):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_without_redis_every_request_is_answered(lab, fault):
+def test_without_redis_requests_succeed(lab, fault):
     seen = break_down(lab, "redis", fault)
 
     for kind in ("page", "livez", "list", "note"):
@@ -182,11 +169,11 @@ def test_without_redis_every_request_is_answered(lab, fault):
     assert seen.recovery <= 3
 
 
-def test_service_recovers_from_a_frozen_postgres_without_a_restart(lab):
+def test_service_recovers_without_a_restart_after_postgres_hangs(lab):
     assert break_down(lab, "postgres", "hung").recovery <= 10
 
 
-def test_service_starts_without_what_it_needs(lab):
+def test_service_starts_without_its_dependencies(lab):
     lab.compose("stop", "postgres", "redis")
     lab.compose("up", "--detach", "--force-recreate", "--no-deps", "--wait", "web")
     wait_for(lambda: ask(lab.port, path="/livez") == 200, 10)
@@ -203,38 +190,23 @@ def test_service_starts_without_what_it_needs(lab):
     assert lab.get("/notes").status == 200
 
 
-def test_two_migrations_at_once_make_one_upgrade(lab):
-    job = ["run", "--rm", "--no-TTY", "migrate"]
-    lab.compose(*job, "flask", "db", "downgrade", "base")
-
-    with ThreadPoolExecutor() as pool:
-        outputs = list(pool.map(lambda _: lab.compose(*job).stdout, range(2)))
-
-    upgrades = "".join(outputs).count("Running upgrade")
-    report(f"two migrations at once: {upgrades} upgrade")
-    assert upgrades == 1
-    assert lab.get("/notes").status == 200
-
-
-def test_database_without_room_refuses_writes_and_recovers(engine, cookies_session):
-    """Its volume is a small file system in memory, which a second container keeps mounted."""
+def test_full_database_volume_fails_writes_and_recovers(engine, cookies_session):
+    """The volume is a small file system in memory, which a second container keeps mounted."""
     options = {"use_postgres": True, "use_redis": False, "use_nginx": False}
-    project = generate(cookies_session, options, "small", 8186)
-    small = Stack(project, options, 8186)
-    volume, holder = f"{small.name}_postgres18", f"{small.name}-holder"
-    tmpfs = ["--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=size=160m"]
-    image = small.compose("config", "--images", "postgres").stdout.split()[0]
-    run("docker", "rm", "--force", holder, cwd=project, check=False)
-    run("docker", "volume", "rm", volume, cwd=project, check=False)
-    run("docker", "volume", "create", *tmpfs, volume, cwd=project)
-    keep = ["--entrypoint=sleep", f"--volume={volume}:/kept", image, "300"]
-    run("docker", "run", "--detach", "--rm", f"--name={holder}", *keep, cwd=project)
-    try:
-        small.compose("up", "--detach", "--build", "--wait")
-        fill_and_make_room(small)
-    finally:
-        run("docker", "rm", "--force", holder, cwd=project)
-        free_containers(project)
+    with trial(cookies_session, options, "small", 8186) as small:
+        volume, holder = f"{small.name}_postgres18", f"{small.name}-holder"
+        tmpfs = ["--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=size=160m"]
+        image = small.compose("config", "--images", "postgres").stdout.split()[0]
+        keep = ["--entrypoint=sleep", f"--volume={volume}:/kept", image, "300"]
+        run("docker", "rm", "--force", holder, cwd=small.project, check=False)
+        run("docker", "volume", "rm", volume, cwd=small.project, check=False)
+        run("docker", "volume", "create", *tmpfs, volume, cwd=small.project)
+        run("docker", "run", "--detach", "--rm", f"--name={holder}", *keep, cwd=small.project)
+        try:
+            small.up()
+            fill_and_make_room(small)
+        finally:
+            run("docker", "rm", "--force", holder, cwd=small.project)
 
 
 def fill_and_make_room(small):
@@ -244,7 +216,7 @@ def fill_and_make_room(small):
         time.sleep(1)
         small.inside("postgres", "sh", "-c", f"cat /dev/zero >{ballast}", check=False)
         full = time.monotonic()
-        time.sleep(5)
+        time.sleep(3)
         small.inside("postgres", "sh", "-c", f"rm {ballast}")
         emptied = time.monotonic()
         wait_for(lambda: load.answers["note"].good_since(emptied) < float("inf"), 20)
@@ -265,7 +237,7 @@ def fill_and_make_room(small):
 
 
 def slow_requests(door, number, seconds):
-    """Requests that take as long, already in progress; their statuses come later."""
+    """Start ``number`` requests that take ``seconds``, and return futures of their statuses."""
     pool = ThreadPoolExecutor(number)
     futures = [
         pool.submit(ask, door.port, path=f"/faults/sleep/{seconds}", timeout=60)
@@ -279,7 +251,7 @@ def results(futures):
     return sorted(future.result() for future in futures)
 
 
-def test_requests_in_progress_are_answered_when_the_service_stops(door):
+def test_requests_in_progress_complete_when_the_service_stops(door):
     futures = slow_requests(door, 6, 5)
 
     begun = time.monotonic()
@@ -296,12 +268,12 @@ def test_requests_in_progress_are_answered_when_the_service_stops(door):
 
 
 def workers(door):
-    """The children of the only child of docker-init."""
+    """Return the workers: the children of the only child of docker-init."""
     look = "m=$(cat /proc/1/task/1/children); m=${m% }; cat /proc/$m/task/$m/children"
     return [int(pid) for pid in door.inside("web", "sh", "-c", look).split()]
 
 
-def test_worker_that_is_killed_fails_its_own_requests_only(lab):
+def test_killed_worker_fails_only_its_own_requests(lab):
     before = identity(lab)
     futures = slow_requests(lab, 6, 3)
 
@@ -319,8 +291,8 @@ def test_worker_that_is_killed_fails_its_own_requests_only(lab):
     assert identity(lab) == before
 
 
-def test_workers_are_replaced_without_a_failed_request(lab):
-    """As gunicorn does with ``max_requests``, and all at once on SIGHUP."""
+def test_workers_are_replaced_without_failed_requests(lab):
+    """One after the other, as with ``max_requests``, and all at once on SIGHUP."""
     replaced = set()
 
     with Load(lab.port, everything(), keep_alive=True) as load:
@@ -340,12 +312,14 @@ def test_workers_are_replaced_without_a_failed_request(lab):
 
 
 def scale(lab, number):
-    lab.compose("up", "--detach", "--wait", "--no-deps", f"--scale=web={number}", "web")
+    """Run ``number`` containers of web, and wait until nginx has resolved them, every 2 s."""
+    if len(web_containers(lab)) != number:
+        lab.compose("up", "--detach", "--wait", "--no-deps", f"--scale=web={number}", "web")
+        time.sleep(3)
 
 
-def test_container_that_hangs_does_not_hold_up_the_other(lab):
+def test_hanging_container_does_not_block_the_other(lab):
     scale(lab, 2)
-    time.sleep(3)  # nginx looks for new containers every two seconds
     clients = 8
     hung = max(lab.compose("ps", "--format={{.Name}}", "web").stdout.split())
 
@@ -356,8 +330,6 @@ def test_container_that_hangs_does_not_hold_up_the_other(lab):
         time.sleep(4)
         run("docker", "unpause", hung, cwd=lab.project)
 
-    scale(lab, 1)
-    time.sleep(3)  # until nginx has forgotten the other
     seconds = [took for _, took, _ in load.answers["page"].between(begun, begun + 4).seen]
     held = sum(took > 1 for took in seconds)
     report(f"one of two containers hangs: held {held} of {len(seconds)} requests; {load}")
@@ -366,22 +338,15 @@ def test_container_that_hangs_does_not_hold_up_the_other(lab):
     assert set(load.statuses) == {200}
 
 
-def replace(file, pattern, new):
-    """Replace what matches ``pattern`` in a file."""
-    text, number = re.subn(pattern, new, file.read_text(), flags=re.MULTILINE)
-    assert number == 1
-    file.write_text(text)
-
-
 version_number = itertools.count(1)
 
 
 def new_version(lab, start_seconds=0):
-    """Change the code of the service, which may take longer to start then."""
+    """Change the code of the service, and the time that it takes to start."""
     number = next(version_number)
     file = lab.project / lab.project.name / "faults.py"
-    replace(file, r"^VERSION = \d+", f"VERSION = {number}")
-    replace(file, r"^START_SECONDS = \d+", f"START_SECONDS = {start_seconds}")
+    text = re.sub(r"(?m)^VERSION = \d+", f"VERSION = {number}", file.read_text())
+    file.write_text(re.sub(r"(?m)^START_SECONDS = \d+", f"START_SECONDS = {start_seconds}", text))
     return number
 
 
@@ -389,27 +354,27 @@ def web_containers(lab):
     return lab.compose("ps", "--all", "--quiet", "web").stdout.split()
 
 
-KINDS = [(2, 30, 10), (1, 5, 0), (1, 30, 0), (1, 200, 0)]
+KINDS = [(2, 30, 10), (1, 5, 0), (1, 200, 0)]  # the interrupted deployment tests (1, 30, 0)
 if DEPLOYMENTS > 1:
     KINDS = list(itertools.product([2, 1], [5, 30, 200], [0, 10]))
 
 
 @pytest.mark.parametrize(("replicas", "rate", "start_seconds"), KINDS)
-def test_deployment_loses_no_request(lab, replicas, rate, start_seconds):
+def test_deployment_fails_no_request(lab, replicas, rate, start_seconds):
     """Half of the clients keep their connections open, and a fifth of the requests are POSTs."""
     outcomes = []
-    if len(web_containers(lab)) != replicas:
-        scale(lab, replicas)
-        time.sleep(3)  # until nginx has looked for containers
+    scale(lab, replicas)
+    threads = max(1, rate // 30)  # each client sends a request every second, or more often
     for _ in range(DEPLOYMENTS):
         old, number = set(web_containers(lab)), new_version(lab, start_seconds)
-        slow = slow_requests(lab, 2, 10)
+        load = Load(lab.port, everything(), threads, rate, keep_alive=True)
 
-        threads = max(1, rate // 30)  # each client sends a request every second, or more often
-        with Load(lab.port, everything(), threads, rate, keep_alive=True) as load:
-            begun = time.monotonic()
-            deployed = run("make", "deploy", cwd=lab.project)
-            took = time.monotonic() - begun
+        with ThreadPoolExecutor() as pool, load:
+            deployment = pool.submit(run, "make", "deploy", cwd=lab.project)
+            wait_for(lambda d=deployment, old=old: d.done() or set(web_containers(lab)) - old, 120)
+            slow = slow_requests(lab, 2, start_seconds + 6)  # until nginx uses the new containers
+            deployed = deployment.result().stdout
+            took = time.monotonic() - load.begun
             versions = {json.loads(lab.get("/faults/version").text)["version"] for _ in range(8)}
             time.sleep(1)
 
@@ -418,7 +383,7 @@ def test_deployment_loses_no_request(lab, replicas, rate, start_seconds):
         assert versions == {number}
         assert len(new) == replicas
         assert not new & old
-        assert f"http://127.0.0.1:{lab.port}" in deployed.stdout.splitlines()[-1]
+        assert f"http://127.0.0.1:{lab.port}" in deployed.splitlines()[-1]
         assert load.statuses.total() >= rate * took / 2
         assert load.failed == [], outcomes
         assert results(slow) == [200, 200]
@@ -428,7 +393,7 @@ def test_deployment_loses_no_request(lab, replicas, rate, start_seconds):
 
 
 def break_migration(project):
-    """Create a table that exists."""
+    """Add a migration that creates a table that exists."""
     first = project / project.name / "migrations/0001_create_notes.py"
     text = first.read_text().replace('revision = "0001"', 'revision = "0002"', 1)
     text = re.sub("^branch_labels.*", "branch_labels = None", text, flags=re.M)
@@ -437,18 +402,18 @@ def break_migration(project):
 
 
 def break_server(project):
-    """A mistake that shows only when ``web`` starts, after the migrations."""
+    """Add an error that appears only when ``web`` starts, after the migrations."""
     server = project / "config/gunicorn.py"
     server.write_text(server.read_text() + "\nimport no_such_module  # noqa\n")
 
 
 def break_nginx(project):
-    replace(project / "nginx/nginx.conf.template", "gzip on;", "gzip onn;")
+    change(project / "nginx/nginx.conf.template", "gzip on;", "gzip onn;")
 
 
 @contextmanager
 def unchanged(project):
-    """Restore the files of a project."""
+    """Restore the files of a project after the block."""
     files = {p: p.read_bytes() for p in project.rglob("*") if p.is_file() and ".git" not in p.parts}
     try:
         yield
@@ -461,7 +426,8 @@ def unchanged(project):
 
 
 def deploy_under_load(door, mistake):
-    """What a deployment printed that failed, while clients did not see it."""
+    """Return the last output of a failed deployment, and check that no request failed."""
+    scale(door, 1)
     before, containers = identity(door), web_containers(door)
     with unchanged(door.project):
         mistake(door.project)
@@ -475,11 +441,11 @@ def deploy_under_load(door, mistake):
     assert identity(door) == before
     assert web_containers(door) == containers
     assert load.failed == []
-    return deployed.stdout
+    return "\n".join(deployed.stdout.splitlines()[-25:])
 
 
-def test_migration_that_fails_leaves_the_old_version_running(door):
-    assert "already exists" in deploy_under_load(door, break_migration)
+def test_failed_migration_keeps_the_old_version_running(door):
+    assert 'relation "notes" already exists' in deploy_under_load(door, break_migration)
 
 
 @pytest.mark.parametrize(
@@ -489,14 +455,13 @@ def test_migration_that_fails_leaves_the_old_version_running(door):
         (break_nginx, 'invalid value "onn" in "gzip" directive'),
     ],
 )
-def test_deployment_that_fails_says_why_and_leaves_the_old_version_running(lab, mistake, message):
-    printed = deploy_under_load(lab, mistake)
-
-    assert message in "\n".join(printed.splitlines()[-25:])
+def test_failed_deployment_prints_the_cause_and_keeps_the_old_version(lab, mistake, message):
+    assert message in deploy_under_load(lab, mistake)
 
 
-def test_deployment_that_was_interrupted_can_be_made_again(lab):
-    """Once while the new container starts, and once while nginx ends its old processes."""
+def test_interrupted_deployment_can_be_repeated(lab):
+    """Interrupt while the new container starts, and while the old nginx workers exit."""
+    scale(lab, 1)
     old = web_containers(lab)
 
     def servers():
@@ -522,7 +487,7 @@ def test_deployment_that_was_interrupted_can_be_made_again(lab):
 
 
 def interrupt(lab, moment):
-    """Start a deployment, and press Ctrl-C at a moment."""
+    """Start a deployment, and press Ctrl-C when ``moment`` returns true."""
     with subprocess.Popen(
         ["make", "deploy"],
         cwd=lab.project,
@@ -536,7 +501,7 @@ def interrupt(lab, moment):
     assert deployment.returncode != 0
 
 
-def test_request_that_needs_too_much_memory_ends_one_worker_only(lab):
+def test_request_that_exceeds_memory_kills_only_one_worker(lab):
     before = identity(lab)
 
     with Load(lab.port, {"page": everything()["page"]}) as load:
@@ -545,13 +510,13 @@ def test_request_that_needs_too_much_memory_ends_one_worker_only(lab):
         time.sleep(2)
 
     report(f"600 MiB in a container of 512: {greedy}; the others: {load}")
-    assert greedy in {500, 502, 504}  # 504: a container without memory does not accept either
+    assert greedy in {500, 502, 504}  # 504: a container without memory does not accept connections
     statuses = load.answers["page"].statuses
-    assert statuses[200] >= sum(statuses.values()) - 4  # at most what the same worker had
+    assert statuses[200] >= sum(statuses.values()) - 4  # at most the requests of the same worker
     assert identity(lab) == before
 
 
-def test_full_temporary_file_system_fails_the_request_that_filled_it(lab):
+def test_full_tmp_fails_only_the_request_that_filled_it(lab):
     with Load(lab.port, everything(), threads=1) as load:
         filled = lab.get("/faults/disk/80")
         time.sleep(1)
@@ -563,7 +528,7 @@ def test_full_temporary_file_system_fails_the_request_that_filled_it(lab):
     assert set(load.statuses) <= {200, 201}
 
 
-def test_processes_without_end_are_limited_to_their_container(lab):
+def test_number_of_processes_is_limited(lab):
     fork = "for i in $(seq 200); do sleep 3 & done"
 
     with Load(lab.port, everything(), threads=1) as load:
@@ -588,16 +553,3 @@ def test_busy_service_is_healthy(lab):
     assert results(futures) == [200] * 40
     assert health.returncode == 0, health.stdout
     assert lab.containers()["web"]["State"]["Health"]["Status"] == "healthy"
-
-
-def test_flood_of_log_lines_is_cut(lab):
-    assert ask(lab.port, path="/faults/log/12000", timeout=60) == 200
-
-    container = lab.containers()["web"]
-    assert container["HostConfig"]["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}
-    kept = Path(container["LogPath"]).parent
-    if not kept.is_dir():
-        pytest.skip("the engine stores its logs where this process cannot look")
-    size = sum(file.stat().st_size for file in kept.glob("*.log*"))
-    report(f"12,000 lines of 3 kB: {size / 1e6:.0f} MB kept")
-    assert 10e6 < size < 32e6

@@ -1,4 +1,4 @@
-"""What an owner does, on a generated project with the owner's additions in tests/owner/."""
+"""A generated project with the additions of an owner, which are in tests/owner/."""
 
 import json
 import re
@@ -16,13 +16,13 @@ import pytest
 import requests
 import simple_websocket
 import trustme
-from conftest import FULL, run
+from conftest import FULL, change, run
 from load import Load
-from stacks import Stack, free_containers, generate, report, wait_for
+from stacks import report, trial, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
 OWNER, PORT, MB = Path(__file__).with_name("owner"), 8183, 1_000_000
-# File, a text in it, and what the owner writes before that
+# A file, a text in it, and the lines that the owner adds before that text
 ADDITIONS = [
     ("owner/__init__.py", "    health,\n", "    extras,\n"),
     ("owner/__init__.py", "    return app", "    extras.init_app(app)\n"),
@@ -57,39 +57,30 @@ SOCK_SERVER_OPTIONS = {"ping_interval": 25}
 ]  # fmt: skip
 
 
-def add(file, before, addition):
-    text = file.read_text()
-    assert before in text, f"{file.name} lacks {before!r}"
-    file.write_text(text.replace(before, addition + before))
-
-
 @pytest.fixture(scope="module")
 def owned(engine, cookies_session):
-    """The project with all additions, started, and then deployed to trust a proxy."""
-    project = generate(cookies_session, FULL, "owner", PORT)
-    run("uv", "add", "--quiet", "flask-login", "flask-sock", "flask-wtf", cwd=project)
-    shutil.copy(OWNER / "extras.py", project / "owner")
-    shutil.copy(OWNER / "checks.py", project / "tests/test_extras.py")
-    for file, before, addition in ADDITIONS:
-        add(project / file, before, addition)
-    stack = Stack(project, FULL, PORT)
-    try:
-        stack.compose("up", "--detach", "--build", "--wait")
+    """Start the project with all additions, and then deploy it with a trusted proxy."""
+    with trial(cookies_session, FULL, "owner", PORT, slug="owner") as stack:
+        project = stack.project
+        run("uv", "add", "--quiet", "flask-login", "flask-sock", "flask-wtf", cwd=project)
+        shutil.copy(OWNER / "extras.py", project / "owner")
+        shutil.copy(OWNER / "checks.py", project / "tests/test_extras.py")
+        for file, before, addition in ADDITIONS:
+            change(project / file, before, addition + before)
+        stack.up()
         stack.sql("CREATE DATABASE reports OWNER owner")
         Visitor().post("/uploads", files={"file": ("kept", b"before")}).raise_for_status()
         proxy = lines(stack, "nginx", "/uploads")[0]["remote_addr"]
         template = project / "nginx/nginx.conf.template"
         trust = f"    real_ip_header X-Forwarded-For;\n    set_real_ip_from {proxy};\n"
-        add(template, "    server_tokens", trust)
-        template.write_text(template.read_text().replace("$scheme", "https"))
+        change(template, "    server_tokens", trust + "    server_tokens")
+        change(template, "$scheme", "https")
         run("bin/deploy", cwd=project)
         yield stack
-    finally:
-        free_containers(project)
 
 
 class Visitor(requests.Session):
-    """A client with cookies of its own, and without the proxies that the environment names."""
+    """A client with its own cookies, and without the proxies of the environment."""
 
     def __init__(self, origin=f"http://127.0.0.1:{PORT}", certificate=None):
         super().__init__()
@@ -108,7 +99,7 @@ class Visitor(requests.Session):
 
 
 class Proxy(socketserver.StreamRequestHandler):
-    """Passes a request on to nginx, with the address of the client."""
+    """Forwards a request to nginx, with the address of the client."""
 
     def handle(self):
         head = b"".join(iter(self.rfile.readline, b"\r\n")) + b"X-Forwarded-For: 127.0.0.1\r\n\r\n"
@@ -120,7 +111,7 @@ class Proxy(socketserver.StreamRequestHandler):
 
 @pytest.fixture(scope="module")
 def tls(owned, tmp_path_factory):
-    """What a visitor over HTTPS needs: the address of the proxy, and its certificate."""
+    """Return the address and the certificate of a proxy for HTTPS."""
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     certificate = tmp_path_factory.mktemp("tls") / "ca.pem"
@@ -133,13 +124,13 @@ def tls(owned, tmp_path_factory):
 
 
 def lines(stack, service, text):
-    """The log lines with this text, such as the ID of a request."""
+    """Return the log lines with this text, such as the ID of a request."""
     wait_for(lambda: any(text in line for line in stack.logs(service)), 5)
     return [json.loads(line) for line in stack.logs(service) if text in line]
 
 
 def query(*statements, hold=0, path="/query"):
-    """What each statement returns in one GET, and the seconds that it took."""
+    """Return the result of each statement in one GET request, and the seconds that it took."""
     response = Visitor().get(path, params={"q": statements, "hold": hold})
     response.raise_for_status()
     return response.json(), response.elapsed.total_seconds()
@@ -159,7 +150,7 @@ def test_form_is_accepted_over_https_with_the_token_of_its_session(tls):
     assert page.headers["Referrer-Policy"] == "strict-origin-when-cross-origin"
 
 
-def test_each_user_sees_only_their_own_page_beside_cached_data(owned, tls):
+def test_users_see_only_their_own_page_with_cached_data(owned, tls):
     ann, ben, stranger = Visitor(*tls).log_in("ann"), Visitor(*tls).log_in("ben"), Visitor(*tls)
 
     for _ in range(5):
@@ -181,14 +172,14 @@ def test_view_adds_a_field_to_the_log_line_of_its_request(owned, tls):
 
 
 def peaks(stack):
-    """The most memory that the processes of web and nginx have had, in MB."""
+    """Return the peak memory of the processes of web and nginx, in MB."""
     command = ["sh", "-c", "cat /proc/[0-9]*/status 2>/dev/null | grep VmHWM | tr -dc '0-9\n'"]
     found = {name: stack.inside(name, *command).split() for name in ("web", "nginx")}
     return {name: sum(map(int, sizes)) // 1000 for name, sizes in found.items()}
 
 
 @pytest.mark.parametrize("method", ["streamed", "multipart"])
-def test_upload_takes_time_in_proportion_and_little_memory(owned, method):
+def test_upload_takes_linear_time_and_little_memory(owned, method):
     def upload(size):
         body = {"data": bytes(size)} if method == "streamed" else {"files": {"file": bytes(size)}}
         response = Visitor().request("PUT" if "data" in body else "POST", "/uploads", **body)
@@ -204,11 +195,11 @@ def test_upload_takes_time_in_proportion_and_little_memory(owned, method):
     assert all(peak < before[name] + 30 for name, peak in peaks(owned).items())
 
 
-def test_file_is_kept_in_a_deployment(owned):
+def test_file_survives_a_deployment(owned):
     assert owned.inside("web", "cat", "instance/kept", check=False) == "before"
 
 
-def test_events_arrive_at_once(owned):
+def test_events_are_not_buffered(owned):
     response = Visitor().get("/events", stream=True)
     received = [(time.monotonic(), line) for line in response.iter_lines(chunk_size=1) if line]
 
@@ -219,7 +210,7 @@ def test_events_arrive_at_once(owned):
         assert lines(owned, service, response.headers["X-Request-ID"])[0]["path"] == "/events"
 
 
-def test_websocket_passes_nginx(owned):
+def test_websocket_works_through_nginx(owned):
     client = simple_websocket.Client(f"ws://127.0.0.1:{PORT}/echo")
     for message in ("short", "x" * 100_000):
         client.send(message)
@@ -233,7 +224,7 @@ LOCKS = ["SELECT {} FOR UPDATE", "select {} for update", "SELECT pg_advisory_xac
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_get_holds_its_lock_until_it_ends(owned, lock):
+def test_get_request_holds_its_lock_until_it_ends(owned, lock):
     owned.sql("INSERT INTO notes VALUES (1, 'a', 'b', now()) ON CONFLICT DO NOTHING")
     lock = lock.format("id FROM notes WHERE id = 1")
     with ThreadPoolExecutor() as pool:
@@ -244,7 +235,7 @@ def test_get_holds_its_lock_until_it_ends(owned, lock):
     assert query(lock)[1] < 0.5 < waited
 
 
-def test_local_setting_holds_within_its_request(owned):
+def test_local_setting_applies_only_within_its_request(owned):
     read = "SELECT current_setting('app.user', true)"
 
     assert query("SELECT set_config('app.user', 'ann', true)", read)[0] == ["ann", "ann"]
@@ -259,7 +250,7 @@ def test_function_that_writes_in_a_get_is_rolled_back(owned):
     assert owned.sql("SELECT count(*) FROM notes WHERE id = 99") == ["0"]
 
 
-def test_query_may_exceed_the_time_limit_and_disturbs_nobody(owned):
+def test_query_can_exceed_the_timeout_without_delaying_others(owned):
     others = {path: lambda _, path=path: ("GET", path, None) for path in ("/notes", "/")}
     with Load(PORT, others, rate=30) as load:
         seconds = query("SET LOCAL statement_timeout = '30s'", "SELECT pg_sleep(10)")[1]
@@ -281,7 +272,7 @@ def test_second_database_is_used(owned):
     assert query("SELECT current_database()", path="/reports")[0] == ["reports"]
 
 
-def test_nothing_is_logged_as_a_warning(owned):
+def test_log_has_no_warnings(owned):
     assert [line for line in owned.logs("web") if json.loads(line)["level"] != "INFO"] == []
 
 

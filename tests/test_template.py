@@ -1,11 +1,11 @@
-"""The template's own house: tags, lengths of functions, what its documents say."""
+"""The files of the template: tags, documents and workflows."""
 
 import json
 import re
 
 import pytest
 import yaml
-from conftest import TEMPLATE, files_of, run
+from conftest import TEMPLATE, check_workflows, files_of, run
 
 SLUG = "{{cookiecutter.project_slug}}"
 PYTHON = sorted((TEMPLATE / SLUG).rglob("*.py"))
@@ -15,15 +15,15 @@ COPIED = QUESTIONS["_copy_without_render"]
 
 
 def tags(path) -> int:
-    """How many template tags stand in a file."""
+    """Return the number of template tags in a file."""
     return len(re.findall(r"\{%", path.read_text()))
 
 
-def test_python_files_hold_few_tags():
+def test_python_files_contain_few_tags():
     assert sum(tags(path) for path in PYTHON if path.name != "conftest.py") <= 24
 
 
-def test_python_tests_hold_no_tags():
+def test_python_tests_contain_no_tags():
     assert [path.name for path in PYTHON if path.name.startswith("test_") and tags(path)] == []
 
 
@@ -43,7 +43,7 @@ def test_tag_stands_alone_on_its_line():
     assert untidy == []
 
 
-def test_nothing_stands_in_the_template_that_git_does_not_know():
+def test_template_contains_only_tracked_files():
     tracked = run("git", "ls-files", "-z", SLUG, cwd=TEMPLATE).stdout.split("\0")
 
     present = {f"{SLUG}/{file}" for file in files_of(TEMPLATE / SLUG) if "__pycache__" not in file}
@@ -59,7 +59,7 @@ def test_every_question_is_in_the_document(document):
     assert {name for name in QUESTIONS if not name.startswith("_")} <= named
 
 
-def test_tree_in_the_readme_is_that_of_a_project(bake):
+def test_tree_in_the_readme_matches_a_project(bake):
     block = README.split("```text\nmy_service/\n")[1].split("```")[0]
     folders, paths = [], set()
     for line in block.splitlines():
@@ -76,7 +76,7 @@ def test_tree_in_the_readme_is_that_of_a_project(bake):
 
 
 def test_workflow_of_a_project_uses_the_same_actions():
-    """Dependabot cannot read it, because of its tags."""
+    """Dependabot cannot update that of a project, because it contains tags."""
     mine, theirs = (
         set(re.findall(r"uses: (.+)", (folder / ".github/workflows/ci.yml").read_text()))
         for folder in (TEMPLATE, TEMPLATE / SLUG)
@@ -93,16 +93,4 @@ def test_own_workflow_runs_what_ci_runs():
         step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step
     ]
     assert commands == [".ci/run", "bash .ci/elsewhere"]
-    run("zizmor", "--offline", "--persona=pedantic", "--quiet", ".github", cwd=TEMPLATE)
-    run(
-        "check-jsonschema",
-        "--builtin-schema=vendor.github-workflows",
-        ".github/workflows/ci.yml",
-        cwd=TEMPLATE,
-    )
-    run(
-        "check-jsonschema",
-        "--builtin-schema=vendor.dependabot",
-        ".github/dependabot.yml",
-        cwd=TEMPLATE,
-    )
+    check_workflows(TEMPLATE)

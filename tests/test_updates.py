@@ -1,4 +1,4 @@
-"""A generated project follows the template: to a later version, and to other answers."""
+"""Updates of a generated project, to a later version and to other answers."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import BARE, EACH, FULL, OPTIONS, TEMPLATE, commands, config_in, run
+from conftest import BARE, EACH, FULL, OPTIONS, TEMPLATE, change, commands, config_in, run
 from dotenv import dotenv_values
 from stacks import Stack, apart, free_containers
 from test_files import locked
@@ -18,13 +18,13 @@ IDENTITY = {
     for role in ("AUTHOR", "COMMITTER")
     for field, value in {"NAME": "Owner", "EMAIL": "owner@example.com"}.items()
 }
-OF_THE_OWNER = {".env", "uv.lock"}  # updates leave them alone
+OF_THE_OWNER = {".env", "uv.lock"}  # updates do not change them
 OF_CRUFT = {".cruft.json"}
 NAME = "cookiecutter-flask-docker"
 
 CHANGELOG = (TEMPLATE / "CHANGELOG.md").read_text()
 NEWEST = re.search(r"^## (\d+\.\d+\.\d+)", CHANGELOG, re.MULTILINE)[1]
-# What has to be done by hand, and since which release
+# The steps to do by hand, and the release that they start from
 BEFORE, STEPS = re.search(
     r"^### Upgrade from (\S+)\n(.*?)^##", CHANGELOG, re.MULTILINE | re.DOTALL
 ).groups()
@@ -32,7 +32,7 @@ REPLACED = re.findall(r"^ *\| `(.+)` \| `(.+)` \|$", STEPS, re.MULTILINE)
 
 
 def typed(heading):
-    """The commands of a section of docs/upgrading.md, which the tests below run."""
+    """Return the commands in a section of docs/upgrading.md; the tests below run them."""
     return commands((TEMPLATE / "docs/upgrading.md").read_text(), heading)
 
 
@@ -47,12 +47,12 @@ def commit(folder, message):
 
 @dataclass
 class Template:
-    """A clone of the template, with what is not committed yet as its last commit."""
+    """A clone of the template, with uncommitted changes as a commit."""
 
     folder: Path
 
     def release(self, version):
-        """The commit of a release: the one that brought its section of the changelog."""
+        """Return the commit of a release, which added its section to the changelog."""
         history = ["log", "--reverse", "--format=%H", f"-S## {version}", "--", "CHANGELOG.md"]
         return git(self.folder, *history).split()[0]
 
@@ -68,8 +68,8 @@ def test_version_is_the_same_everywhere():
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory):
-    """One commit holds what is not committed yet; the last one, a line of a later version."""
-    folder = tmp_path_factory.mktemp("git") / NAME  # cookiecutter wants git in an address
+    """Clone the template; add a commit of uncommitted changes, and one of a later version."""
+    folder = tmp_path_factory.mktemp("git") / NAME  # cookiecutter needs "git" in the URL
     git(TEMPLATE, "clone", "--quiet", TEMPLATE, folder)
     git(folder, "rm", "-r", "--quiet", ".")
     known = git(TEMPLATE, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
@@ -87,7 +87,7 @@ def template(tmp_path_factory):
 
 @pytest.fixture
 def shell(template, tmp_path):
-    """Run a command as it is typed, with the template instead of its address."""
+    """Return a function that runs a command, with the clone instead of the URL of the template."""
     config = config_in(tmp_path)
 
     def type_in(folder, command, **replacements):
@@ -103,7 +103,7 @@ def shell(template, tmp_path):
 
 @pytest.fixture
 def create(template, tmp_path, shell):
-    """Generate with cruft, and commit, as its owner does."""
+    """Return a function that generates a project with cruft and commits it."""
     [command, *_] = typed("With cruft")
 
     def cruft(folder, options, version="HEAD"):
@@ -119,12 +119,6 @@ def create(template, tmp_path, shell):
     return cruft
 
 
-def change(file, before, after):
-    text = file.read_text()
-    assert before in text, (file, before)
-    file.write_text(text.replace(before, after, 1))
-
-
 HELLO = '''"""Greetings."""
 
 from flask import Blueprint
@@ -137,22 +131,15 @@ def hello() -> str:
     """Greet."""
     return "Hello"
 '''
-HELLO_AUTHORS = '''"""Greetings."""
-
-from flask import Blueprint
+QUERY = """
 from sqlalchemy import select
 
 from .database import db
 from .models import Note
-
-bp = Blueprint("hello", __name__)
-
-
-@bp.get("/hello")
-def hello() -> str:
-    """Greet all authors."""
-    return f"Hello {list(db.session.scalars(select(Note.author)))}"
-'''
+"""
+HELLO_AUTHORS = HELLO.replace("\n\nbp", f"{QUERY}\nbp").replace(
+    '"Hello"', 'f"Hello {list(db.session.scalars(select(Note.author)))}"'
+)
 TEST = '''"""Greetings."""
 
 from flask.testing import FlaskClient
@@ -181,13 +168,13 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take the change back."""
+    """Revert the change."""
     op.drop_column("notes", "author")
 '''
 
 
 def edit(project, options):
-    """What an owner does: a blueprint with a test, a setting, a dependency, a script, a migration."""
+    """Add a blueprint with a test, a setting, a dependency, a script and a migration."""
     factory = project / "shop/__init__.py"
     change(factory, "    health,\n", "    health,\n    hello,\n")
     change(factory, "    return app", "    app.register_blueprint(hello.bp)\n    return app")
@@ -215,7 +202,7 @@ def edit(project, options):
 
 
 def follow_changelog(project, options, shell):
-    """Do what the changelog says under "Upgrade from"."""
+    """Follow the steps of the changelog under "Upgrade from"."""
     *moves, find = re.findall(r"^ *\$ (.+)$", STEPS, re.MULTILINE)
     for command in moves if options["use_postgres"] else []:
         files = re.match(r"git mv (\S+)", command)
@@ -239,7 +226,7 @@ def files_for_git(project):
 
 
 def differing(first, second):
-    """The paths of files that are not in both, or not the same."""
+    """Return the paths of files that are not in both projects, or differ."""
     one, other = files_for_git(first), files_for_git(second)
     return {path for path in one | other if one.get(path) != other.get(path)}
 
@@ -255,9 +242,7 @@ def left_alone(project):
 
 
 @pytest.mark.parametrize("combination", [EACH[0], EACH[-1]])
-def test_project_of_the_release_before_becomes_the_present_version(
-    create, template, shell, combination
-):
+def test_project_of_the_previous_release_can_be_updated(create, template, shell, combination):
     _, _, update, finish = typed("With cruft")
     project = create("ours", combination, template.release(BEFORE))
     edit(project, combination)
@@ -283,7 +268,7 @@ def test_project_of_the_release_before_becomes_the_present_version(
         assert "5 notes" in shell(project, f"uv run --quiet python -c '{COUNT}'").stdout
 
 
-def test_project_that_cookiecutter_made_can_be_linked(create, template, shell, tmp_path):
+def test_project_that_cookiecutter_generated_can_be_linked(create, template, shell, tmp_path):
     _, link, update, _ = typed("With cruft")
     answers = {"project_slug": "shop"} | BARE
     given = " ".join(f"{name}={value}" for name, value in answers.items())
@@ -308,35 +293,13 @@ def test_project_that_cookiecutter_made_can_be_linked(create, template, shell, t
     assert "A later version" in (project / "README.md").read_text()
 
 
-def test_lines_next_to_the_owners_are_merged(create, template, shell):
-    project = create("ours", FULL)
-    edit(project, FULL)
-    before = git(template.folder, "rev-parse", "HEAD").strip()
-    slug = template.folder / "{{cookiecutter.project_slug}}"
-    package = slug / "{{cookiecutter.project_slug}}"
-    try:
-        change(package / "__init__.py", "    toolbar,\n", "    theirs,\n    toolbar,\n")
-        change(slug / "config/settings.py", "hours=12", "hours=8")
-        (package / "theirs.py").write_text('"""New."""\n')
-        (package / "toolbar.py").unlink()
-        commit(template.folder, "The version after that")
-        shell(project, f"{typed('With cruft')[2]} --skip-apply-ask")
-        fresh = create("fresh", FULL)
-    finally:
-        git(template.folder, "reset", "--quiet", "--hard", before)
-
-    edit(fresh, FULL)
-    assert differing(project, fresh) <= OF_THE_OWNER | OF_CRUFT
-    assert "theirs" in (project / "shop/__init__.py").read_text()
-
-
 @pytest.mark.parametrize("replayed", [True, False], ids=["replayed", "named"])
-def test_branch_of_generated_files_does_without_cruft(create, template, shell, tmp_path, replayed):
+def test_branch_of_generated_files_replaces_cruft(create, template, shell, tmp_path, replayed):
     branch, *before, replay, lock, add, commit_it, main, merge, finish, named = typed(
         "Without tools"
     )
     options = FULL | {"use_redis": False}
-    # Private variables have changed since the release before.
+    # Private variables have changed since the previous release.
     release = template.release(NEWEST if replayed else BEFORE)
     merge = merge if replayed else re.search("`(git .*merge template)`", STEPS)[1]
     generate = f"cookiecutter gh:ORG/{NAME} --no-input --checkout {release}"
@@ -362,18 +325,19 @@ def test_branch_of_generated_files_does_without_cruft(create, template, shell, t
     shell(project, finish.removesuffix(" check"))
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-@pytest.mark.parametrize("wanted", [True, False], ids=["added", "removed"])
-def test_option_is_added_or_removed_later(create, shell, option, wanted):
+@pytest.mark.parametrize("wanted", [[True, False, True], [False, True, False]], ids=str)
+def test_options_can_be_added_and_removed_later(create, shell, wanted):
+    """The two runs together add and remove each option."""
     update, finish = typed("Add or remove PostgreSQL, Redis or nginx")
-    project = create("ours", FULL | {option: not wanted})
+    answers = dict(zip(OPTIONS, wanted, strict=True))
+    project = create("ours", {option: not answer for option, answer in answers.items()})
     edit(project, {"use_postgres": False})
 
-    answer = {'{"use_redis": true}': json.dumps({option: wanted})}
+    answer = {'{"use_redis": true}': json.dumps(answers)}
     shell(project, f"{update} --skip-apply-ask", **answer)
-    shell(project, finish.removesuffix(" check"))  # it equals a project that is checked elsewhere
+    shell(project, finish.removesuffix(" check"))  # other tests check such a project
 
-    fresh = create("fresh", FULL | {option: wanted})
+    fresh = create("fresh", answers)
     edit(fresh, {"use_postgres": False})
     run("make", "lock", cwd=fresh)
     assert differing(project, fresh) <= OF_THE_OWNER | OF_CRUFT
@@ -390,8 +354,8 @@ def test_release_is_found_in_the_history(template, shell):
 
 
 @pytest.mark.docker
-@pytest.mark.xdist_group("docker")
-def test_stack_of_the_release_before_goes_on_with_its_data(engine, create, template, shell):
+@pytest.mark.xdist_group("docker-untimed")
+def test_stack_of_the_previous_release_keeps_its_data(engine, create, template, shell):
     project, port = create("ours", FULL, template.release(BEFORE)), 8187
     with (project / ".env").open("a") as settings:
         settings.write(f"COMPOSE_PROJECT_NAME={apart('update')}\nHTTP_PORT={port}\n")

@@ -1,4 +1,4 @@
-"""An owner's own tests: tests/test_extras.py of the project."""
+"""The tests of an owner: tests/test_extras.py of the project."""
 
 import pytest
 from flask.testing import FlaskClient

@@ -1,4 +1,4 @@
-"""What an owner adds to a generated project, as the documentation of the libraries says."""
+"""The additions of an owner to a generated project, as the libraries document them."""
 
 import os
 import time
