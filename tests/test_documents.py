@@ -59,7 +59,7 @@ def paragraph(project, title):
 
 @ALL
 def test_every_command_is_run_by_a_test(document):
-    text = document.read_text().replace("{{ cookiecutter.project_slug }}", "deployed")
+    text = document.read_text().replace("{{ cookiecutter.project_slug }}", "user")
     typed = commands(text)
     if document == README:
         programs = ("docker ", "uv ", "uvx ", "RATE_LIMIT=")
@@ -266,7 +266,8 @@ def test_table_can_be_changed_as_described(bake):
     project = bake(project_slug="shop")
     recipe = spans(paragraph(project, "A table"))
     revise = 'make revision m="add a column"'
-    assert recipe[:5] == ["models.py", "make migrate", "make run", revise, "make migrate"]
+    assert recipe[:4] == ["models.py", "make migrate", "make run", revise]
+    assert "make migrate" in recipe[4:]
     models = project / "shop/models.py"
     revert = "uv run flask --app shop db downgrade"
     assert revert in recipe
@@ -280,7 +281,7 @@ def test_table_can_be_changed_as_described(bake):
     run(*"uv run flask --app shop db check".split(), cwd=project)
     run("sh", "-c", revert, cwd=project)
     assert "0001" in run(*"uv run flask --app shop db current".split(), cwd=project).stdout
-    # ELSEWHERE: uv run flask --app deployed db downgrade
+    # ELSEWHERE: uv run flask --app user db downgrade
 
 
 @WITH_ALL
@@ -294,7 +295,7 @@ def test_recipe_matches_the_tests_of_an_owner(project, title):
     owner += (TEMPLATE / "tests/owner/extras.py").read_text()
 
     code = [span for span in found if re.search(r"[ :]", span) and span != "http {"]
-    code = [span for span in code if not span.startswith("docker ")]
+    code = [span for span in code if not span.startswith(("docker ", "... "))]
     assert code
     for span in code:
         words = re.findall(r"[\w./-]+", span)
@@ -371,7 +372,7 @@ def test_make_run_serves_the_first_page(project):
 @pytest.fixture(scope="module")
 def production(engine, cookies_session):
     """Deploy a project with all options, as its README describes."""
-    with trial(cookies_session, FULL, "deployed", 8192, slug="deployed") as stack:
+    with trial(cookies_session, FULL, "production", 8192) as stack:
         enter(stack.project, "make deploy")
         yield stack.project
 
@@ -386,7 +387,7 @@ def enter(project, command, instead=None, **environment):
 def psql(project, query, *options, check=True, **environment):
     inside = "docker compose exec -T -e PGPASSWORD postgres psql --tuples-only --no-align".split()
     options = options or ("--username=postgres",)
-    command = [*inside, *options, "--dbname=deployed", "-c", query]
+    command = [*inside, *options, "--dbname=user", "-c", query]
     return run(*command, cwd=project, check=check, **environment).stdout
 
 
@@ -412,7 +413,7 @@ class TestProduction:
 
         aggregated = next(line for line in printed.splitlines() if "Aggregated" in line)
         requests, failures = re.findall(r"\d+", aggregated)[:2]
-        assert int(requests) > 50
+        assert int(requests) >= 16
         assert failures == "0"
 
     def test_backup_is_restored(self, production):
@@ -421,7 +422,7 @@ class TestProduction:
         psql(production, insert)
         enter(
             production,
-            "docker compose exec -T postgres pg_dump --username=postgres --format=custom deployed > backup.dump",
+            "docker compose exec -T postgres pg_dump --username=postgres --format=custom user > backup.dump",
         )
         psql(production, "DELETE FROM notes; CREATE TABLE later (note int REFERENCES notes)")
         assert b"kept" not in urlopen(address, timeout=5).read()  # now the response is cached
@@ -453,17 +454,15 @@ class TestProduction:
             other.format("createdb", "old"),
             other.format("psql", f"old -c {make_old}"),
             other.format("pg_dump", "--format=custom old > old.dump"),
-            restore.replace("shop", "deployed"),
+            restore.replace("shop", "user"),
         ):
             run("sh", "-c", command, cwd=production)
 
         query = "SELECT tableowner, id FROM pg_tables, old WHERE tablename = 'old'"
-        assert psql(production, query) == "deployed|7\n"
+        assert psql(production, query) == "user|7\n"
 
     def test_password_is_changed(self, production):
-        change = (
-            r"docker compose exec postgres psql --username=postgres --command='\password deployed'"
-        )
+        change = r"docker compose exec postgres psql --username=postgres --command='\password user'"
         dotenv = production / ".env"
         [old] = re.findall("(?m)^DATABASE_PASSWORD=(.+)$", dotenv.read_text())
         new = r'n"w $ \ 1'
@@ -474,13 +473,13 @@ class TestProduction:
         enter(production, "make deploy")
 
         wait_for(ready, 20)
-        as_role = ("--host=127.0.0.1", "--username=deployed")
+        as_role = ("--host=127.0.0.1", "--username=user")
         assert psql(production, "SELECT 1", *as_role, PGPASSWORD=new) == "1\n"
         refused = psql(production, "SELECT 1", *as_role, check=False, PGPASSWORD=old)
-        assert 'password authentication failed for user "deployed"' in refused
+        assert 'password authentication failed for user "user"' in refused
 
     def test_earlier_version_can_be_deployed_again(self, production):
-        downgrade = "docker compose exec web flask db downgrade"
+        downgrade = "docker compose run --rm --build migrate flask db downgrade"
         upgrade = "docker compose exec web flask db upgrade"
         psql(production, "UPDATE alembic_version SET version_num = 'later'")
 
@@ -494,6 +493,8 @@ class TestProduction:
         enter(production, downgrade)
         assert "notes" not in psql(production, "SELECT tablename FROM pg_tables")
         enter(production, upgrade)
+        enter(production, "docker compose exec web flask db downgrade")
+        enter(production, upgrade)
         assert "notes" in psql(production, "SELECT tablename FROM pg_tables")
 
     @pytest.mark.parametrize(
@@ -502,17 +503,22 @@ class TestProduction:
             ("docker build .", None),
             ("docker compose -f compose.yaml up --build --detach --wait", None),
             (
-                "docker compose cp web:/app/instance DIRECTORY",
-                "docker compose cp web:/app/config to",
+                "docker compose exec -T web tar -C instance -c . > instance.tar",
+                "docker compose exec -T web tar -C config -c . > instance.tar"
+                " && docker compose exec -T web tar -C /tmp -x < instance.tar",
             ),
-            ("docker compose exec web flask seed", None),
+            (
+                "docker compose exec -T web flask load < books.csv",
+                "docker compose exec -T web flask shell < bin/env",
+            ),
+            ("docker compose exec -T web flask seed", None),
             ("docker compose logs web", None),
             ("docker compose ps", None),
             ("docker stats", "docker stats --no-stream"),
             ("uv add NAME", "uv add itsdangerous"),
             (
-                "uv run flask --app deployed seed",
-                "make migrate && uv run flask --app deployed seed",
+                "uv run flask --app user seed",
+                "make migrate && uv run flask --app user seed",
             ),
             ("uvx pre-commit install", "git init --quiet && uvx pre-commit install"),
         ],

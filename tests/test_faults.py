@@ -216,7 +216,8 @@ def fill_and_make_room(small):
         time.sleep(1)
         small.inside("postgres", "sh", "-c", f"cat /dev/zero >{ballast}", check=False)
         full = time.monotonic()
-        time.sleep(3)
+        wait_for(lambda: 503 in load.answers["note"].between(full).statuses, 20)
+        time.sleep(1)
         small.inside("postgres", "sh", "-c", f"rm {ballast}")
         emptied = time.monotonic()
         wait_for(lambda: load.answers["note"].good_since(emptied) < float("inf"), 20)
@@ -330,6 +331,7 @@ def test_hanging_container_does_not_block_the_other(lab):
         time.sleep(4)
         run("docker", "unpause", hung, cwd=lab.project)
 
+    scale(lab, 1)  # a container that was paused is unhealthy, until it is checked again
     seconds = [took for _, took, _ in load.answers["page"].between(begun, begun + 4).seen]
     held = sum(took > 1 for took in seconds)
     report(f"one of two containers hangs: held {held} of {len(seconds)} requests; {load}")

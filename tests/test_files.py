@@ -89,7 +89,7 @@ def test_files_have_no_stray_whitespace_or_tags(fresh):
         assert "\n" * (most + 2) not in text, path
         assert "cookiecutter" not in text.replace("[tool.cookiecutter-flask-docker]", ""), path
         assert path == "uv.lock" or not re.search("amd64|x86|arm64|aarch|platform[=:]", text), path
-        text = text.replace("${{ github.", "")
+        text = text.replace("${{ github.", "").replace("{{.", "")
         if not path.endswith(foreign):
             assert not re.search(r"\{\{|\{%|\{#|#\}|%\}", text), path
 

@@ -223,17 +223,25 @@ def test_build_with_a_stale_lock_fails_with_a_message(engine, bake):
 
 
 @pytest.mark.parametrize(
-    "options", [FULL, BARE, BARE | {"use_nginx": True}], ids=["full", "bare", "nginx"]
+    ("options", "ways", "again"),
+    [
+        (FULL, ["up", "deploy"], ["deploy"]),
+        (BARE, ["up", "deploy"], ["up", "deploy"]),
+        (BARE | {"use_nginx": True}, ["deploy"], ["deploy"]),
+    ],
+    ids=["full", "bare", "nginx"],
 )
-def test_failed_start_prints_the_cause_and_can_be_repeated(engine, cookies_session, options):
+def test_failed_start_prints_the_cause_and_can_be_repeated(
+    engine, cookies_session, options, ways, again
+):
     with trial(cookies_session, options, "wrong", 8184) as stack:
         dotenv = stack.project / ".env"
         good = dotenv.read_text()
         dotenv.write_text(good.replace("localhost,", "http://localhost,"))
-        failed = [run("make", way, cwd=stack.project, check=False) for way in ("up", "deploy")]
+        failed = [run("make", way, cwd=stack.project, check=False) for way in ways]
         running = stack.compose("ps", "--services").stdout.split()
         dotenv.write_text(good)
-        for way in ("up", "deploy") if options == BARE else ("deploy",):
+        for way in again:
             run("make", way, cwd=stack.project)
             assert stack.get("/livez").status == 200
 

@@ -20,7 +20,7 @@ def app(app: Flask) -> Flask:
     @bp.get("")
     def index() -> ResponseReturnValue:
         page = api.PageSchema().load(request.args)
-        return dict(page), api.links(".index", **page, more=page["page"] < 3)
+        return dict(page), api.links(".index", **page, more=page["page"] < 3, kind="a")
 
     @bp.post("")
     def create() -> ResponseReturnValue:
@@ -38,7 +38,7 @@ def test_page_links_to_pages(client: FlaskClient, page: int, links: str) -> None
 
     assert response.json == {"page": page, "per_page": 5}
     assert response.headers["Link"] == ", ".join(
-        f'</test?page={number}&per_page=5>; rel="{relation}"'
+        f'</test?page={number}&per_page=5&kind=a>; rel="{relation}"'
         for relation, number in (link.split("=") for link in links.split())
     )
 

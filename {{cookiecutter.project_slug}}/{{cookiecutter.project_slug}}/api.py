@@ -44,11 +44,11 @@ def invalid(error: ValidationError) -> Response:
     return problem(UnprocessableEntity("Some fields are invalid."), errors=error.messages)
 
 
-def links(endpoint: str, page: int, per_page: int, *, more: bool) -> dict[str, str]:
+def links(endpoint: str, page: int, per_page: int, *, more: bool, **values: Any) -> dict[str, str]:
     """Return the ``Link`` header for the first, previous and next page (RFC 8288)."""
     pages = {"first": 1, "prev": page - 1, "next": page + 1 if more else 0}
     targets = [
-        f'<{url_for(endpoint, page=number, per_page=per_page)}>; rel="{relation}"'
+        f'<{url_for(endpoint, page=number, per_page=per_page, **values)}>; rel="{relation}"'
         for relation, number in pages.items()
         if number
     ]
