@@ -18,7 +18,7 @@ test: .venv/ready ## Run all tests; without a Docker engine, skip those that nee
 
 .PHONY: test-faults
 test-faults: .venv/ready ## Run only the tests that break or attack a running stack, and print what they measure
-	pytest -m faults -rs
+	DEPLOYMENTS=20 pytest -m faults -rs
 
 .PHONY: lint
 lint: .venv/ready ## Check the style of the Python code of the template

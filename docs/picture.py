@@ -4,6 +4,7 @@
 """
 
 import io
+import json
 import os
 import pty
 import re
@@ -19,7 +20,10 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 DOCS = Path(__file__).parent
-ANSWERS = b"Corner Shop\n\nSells milk.\n" + b"\n" * 7
+QUESTIONS = [
+    name for name in json.loads((DOCS.parent / "cookiecutter.json").read_text()) if name[0] != "_"
+]
+ANSWERS = [b"Corner Shop\n", b"\n", b"Sells milk.\n", *[b"\n"] * (len(QUESTIONS) - 3)]
 PAGE = "http://127.0.0.1:8080"
 
 
@@ -31,7 +35,7 @@ def type_answers(folder: Path) -> str:
         os.environ |= {"COLUMNS": "100", "TERM": "xterm-256color"}
         os.execvp("cookiecutter", ["cookiecutter", "--default-config", str(DOCS.parent)])
     shown = b""
-    for answer in ANSWERS.splitlines(keepends=True):
+    for answer in ANSWERS:
         while select.select([terminal], [], [], 2)[0]:  # until it waits for the answer
             shown += os.read(terminal, 1024)
         os.write(terminal, answer)

@@ -22,9 +22,19 @@ OWNED = {
         "tests/test_database.py",
         "tests/test_migrations.py",
         "tests/test_notes.py",
+        "tests/test_words.py",
     ],
     "use_redis": [PACKAGE / "cache.py", "tests/test_cache.py"],
     "use_nginx": ["nginx", "bin/deploy"],
+    "use_worker": [
+        "config/celery.py",
+        PACKAGE / "make_celery.py",
+        PACKAGE / "migrations/0002_add_words.py",
+        PACKAGE / "tasks.py",
+        PACKAGE / "worker.py",
+        "tests/test_words.py",
+        "tests/test_worker.py",
+    ],
 }
 LOCK_SECONDS = 60
 

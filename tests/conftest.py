@@ -9,15 +9,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pairwise
 import pytest
 
 pytest_plugins = ["stacks"]
 TEMPLATE = Path(__file__).parents[1]
-OPTIONS = ("use_postgres", "use_redis", "use_nginx")
+OPTIONS = [name for name, answers in pairwise.questions().items() if answers[0] is True]
+SERVICES = OPTIONS[:3]  # the sizes of a full project are those with these options
+BARE = dict.fromkeys(OPTIONS, False)
+FULL = BARE | dict.fromkeys(SERVICES, True)
+# Containers: each combination of the services; tests/test_jobs.py adds the worker.
 COMBINATIONS = [
-    dict(zip(OPTIONS, chosen, strict=True)) for chosen in itertools.product([True, False], repeat=3)
+    BARE | dict(zip(SERVICES, chosen, strict=True))
+    for chosen in itertools.product([True, False], repeat=len(SERVICES))
 ]
-FULL, BARE = COMBINATIONS[0], COMBINATIONS[-1]
 SETTINGS = set(
     re.findall(
         r"^(?:# )?([A-Z_]+)=",
@@ -42,8 +47,10 @@ ENVIRONMENT = {
 
 
 def name_of(combination: dict) -> str:
-    """Return the chosen options, such as ``postgres-nginx``, or ``bare`` for none."""
-    return "-".join(o.removeprefix("use_") for o in OPTIONS if combination[o]) or "bare"
+    """Return what was chosen, such as ``postgres-nginx``, or ``bare`` for nothing."""
+    named = [str(a) for a in combination.values() if a not in (True, False)]
+    options = [o.removeprefix("use_") for o in OPTIONS if combination.get(o)]
+    return "-".join(options + named) or "bare"
 
 
 def run(*command, cwd: Path, check: bool = True, timeout: float = 600, **environment: str):
@@ -133,17 +140,20 @@ def bake(cookies):
     return generate
 
 
-# One process runs all tests of one combination.
-EACH = [
-    pytest.param(c, id=name_of(c), marks=pytest.mark.xdist_group(name_of(c))) for c in COMBINATIONS
-]
-WITH_ALL = pytest.mark.parametrize("project", EACH[:1], indirect=True)
+def parameters(rows):
+    """Return parameters for ``project``; one process runs all tests of one project."""
+    return [pytest.param(r, id=name_of(r), marks=pytest.mark.xdist_group(name_of(r))) for r in rows]
+
+
+ROWS = pairwise.table(pairwise.questions())
+EACH = parameters(ROWS)
+WITH_ALL = pytest.mark.parametrize("project", parameters([FULL]), indirect=True)
 
 
 def each_combination(option: str | None = None):
-    """Run a test on the project of each combination, or of each with ``option``."""
-    parameters = [p for p in EACH if option is None or p.values[0][option]]
-    return pytest.mark.parametrize("project", parameters, indirect=True)
+    """Run a test on the project of each row of the pairwise table, or of each with ``option``."""
+    rows = [row for row in EACH if option is None or row.values[0][option]]
+    return pytest.mark.parametrize("project", rows, indirect=True)
 
 
 @pytest.fixture(scope="session")

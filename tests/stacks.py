@@ -171,16 +171,16 @@ CANARY = "canary-4f1c9e7ab2"  # content of files that no image may contain
 
 
 @contextmanager
-def laboratory(cookies, options, name, port):
-    """Start the production stack with the endpoints of faults.py, without rate limits."""
+def laboratory(cookies, options, name, port, module="faults"):
+    """Start the production stack with the endpoints of a module, without rate limits."""
     with trial(cookies, options, name, port) as stack:
         project = stack.project
-        shutil.copy(Path(__file__).with_name("faults.py"), project / SLUG / "faults.py")
+        shutil.copy(Path(__file__).with_name(f"{module}.py"), project / SLUG)
         factory = project / SLUG / "__init__.py"
         factory.write_text(
             factory.read_text()
-            .replace("    errors,\n", "    errors,\n    faults,\n")
-            .replace("    return app", "    app.register_blueprint(faults.bp)\n    return app")
+            .replace("    errors,\n", f"    errors,\n    {module},\n")
+            .replace("    return app", f"    app.register_blueprint({module}.bp)\n    return app")
         )
         with (project / ".env").open("a") as settings:
             settings.write("RATE_LIMIT=100000r/s\nRATE_BURST=10000\nMAX_CONTENT_LENGTH=100000000\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import COMBINATIONS, ENVIRONMENT, check_workflows, each_combination, run
+from conftest import ENVIRONMENT, ROWS, check_workflows, each_combination, run
 from stacks import report, wait_for
 
 NGINX_VARIABLES = {"MAX_CONTENT_LENGTH": "1048576", "RATE_BURST": "100", "RATE_LIMIT": "50r/s"}
@@ -29,7 +29,7 @@ def interpreters():
 @each_combination()
 def test_own_checks_pass(project, chosen):
     """Each combination uses another installed Python; `make test-stack` uses that of the image."""
-    version, python = list(interpreters())[COMBINATIONS.index(chosen) % len(list(interpreters()))]
+    version, python = list(interpreters())[ROWS.index(chosen) % len(list(interpreters()))]
 
     done = run("make", "check", cwd=project, UV_PYTHON=python)
 
@@ -64,6 +64,7 @@ def test_compose_files_have_exactly_the_chosen_services(project, chosen):
         *(["postgres", "migrate"] if chosen["use_postgres"] else []),
         *(["redis"] if chosen["use_redis"] else []),
         *(["nginx"] if chosen["use_nginx"] else []),
+        *(["worker", "beat", "queue"] if chosen["use_worker"] else []),
     }
 
     for files in ([], ["--file=compose.yaml"]):
@@ -91,7 +92,8 @@ def jobs_of(project):
 
 @each_combination()
 def test_ci_runs_make_check(project, chosen):
-    servers = {n for n in ("postgres", "redis") if chosen[f"use_{n}"]}
+    servers = {"postgres"} if chosen["use_postgres"] else set()
+    servers |= {"redis"} if chosen["use_redis"] or chosen["use_worker"] else set()
     compose = yaml.safe_load((project / "compose.yaml").read_text())["services"]
 
     jobs = jobs_of(project)
@@ -102,7 +104,7 @@ def test_ci_runs_make_check(project, chosen):
     services = jobs["servers"]["services"] if servers else {}
     assert set(services) == servers
     for name, service in services.items():
-        assert service["image"] == compose[name]["image"]
+        assert service["image"] == compose[name if name in compose else "queue"]["image"]
 
 
 @pytest.fixture

@@ -41,6 +41,11 @@ ELSEWHERE = {
     "make test": (".ci/run", "make test"),
     "make test-faults": ("tests/test_faults.py", "pytest.mark.faults"),
     "make check": ("tests/test_checks.py", '"make", "check"'),
+    "docker compose exec queue redis-cli llen celery": ("tests/test_jobs.py", '"llen", "celery"'),
+    "docker compose exec worker celery --app user.make_celery inspect active": (
+        "tests/test_jobs.py",
+        '"inspect", "active"',
+    ),
     "make bench": ("CONTRIBUTING.md", "`make bench`"),  # by hand: it takes minutes
 }
 
@@ -119,7 +124,7 @@ def terminal():
 
 def test_picture_of_the_terminal_shows_the_real_output(tmp_path):
     picture = terminal()
-    typed = ["Corner Shop", "", "Sells milk.", *[""] * 7]
+    typed = ["Corner Shop", "", "Sells milk.", *[""] * 8]
 
     shown = subprocess.run(
         [sys.executable, "-m", "cookiecutter", TEMPLATE, "--output-dir", tmp_path],
@@ -135,8 +140,8 @@ def test_picture_of_the_terminal_shows_the_real_output(tmp_path):
         "make up",
         "curl http://127.0.0.1:8080/readyz",
     ]
-    prompts = re.findall(r"^\[\d+/10\] [^[:\n]+", picture, re.M)
-    assert len(prompts) == 10
+    prompts = re.findall(r"^\[\d+/11\] [^[:\n]+", picture, re.M)
+    assert len(prompts) == 11
     assert [prompt for prompt in prompts if prompt not in shown] == []
     assert re.search(r"^corner_shop is ready:\n(?:  .+\n)+", picture, re.M)[0] in shown
     assert "make up\nUp: http://127.0.0.1:8080\n" in picture
@@ -493,7 +498,7 @@ class TestProduction:
         enter(production, downgrade)
         assert "notes" not in psql(production, "SELECT tablename FROM pg_tables")
         enter(production, upgrade)
-        enter(production, "docker compose exec web flask db downgrade")
+        run(*"docker compose exec web flask db downgrade".split(), cwd=production)  # without nginx
         enter(production, upgrade)
         assert "notes" in psql(production, "SELECT tablename FROM pg_tables")
 
@@ -505,7 +510,7 @@ class TestProduction:
             (
                 "docker compose exec -T web tar -C instance -c . > instance.tar",
                 "docker compose exec -T web tar -C config -c . > instance.tar"
-                " && docker compose exec -T web tar -C /tmp -x < instance.tar",
+                " && docker compose exec -T web sh -c 'mkdir /tmp/a && tar -C /tmp/a -x' < instance.tar",
             ),
             (
                 "docker compose exec -T web flask load < books.csv",

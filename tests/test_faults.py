@@ -409,6 +409,14 @@ def break_server(project):
     server.write_text(server.read_text() + "\nimport no_such_module  # noqa\n")
 
 
+def fill_disk(project):
+    """No space is left on the device while the image is built."""
+    dockerfile = project / "Dockerfile"
+    before, user, after = dockerfile.read_text().rpartition("USER 10001:10001")
+    fill = "RUN --mount=type=tmpfs,target=/full,size=1m head -c 9m /dev/zero > /full/file\n"
+    dockerfile.write_text(before + fill + user + after)
+
+
 def break_nginx(project):
     change(project / "nginx/nginx.conf.template", "gzip on;", "gzip onn;")
 
@@ -454,6 +462,7 @@ def test_failed_migration_keeps_the_old_version_running(door):
     ("mistake", "message"),
     [
         (break_server, "No module named 'no_such_module'"),
+        (fill_disk, '/dev/zero > /full/file" did not complete successfully'),
         (break_nginx, 'invalid value "onn" in "gzip" directive'),
     ],
 )

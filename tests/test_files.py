@@ -4,7 +4,7 @@ import re
 import stat
 import tomllib
 
-from conftest import WITH_ALL, each_combination, files_of
+from conftest import OPTIONS, WITH_ALL, each_combination, files_of
 
 ALWAYS = """
     .dockerignore .editorconfig .env .env.example .gitattributes .github/dependabot.yml
@@ -32,11 +32,16 @@ OWNED = {
     "use_nginx": """
         bin/deploy nginx/headers.conf nginx/nginx.conf.template nginx/servers.conf.template
     """.split(),
+    "use_worker": """
+        config/celery.py my_service/make_celery.py my_service/tasks.py my_service/worker.py
+        tests/test_worker.py
+    """.split(),
 }
 NAMES = {
     "use_postgres": "postgres|psql|psycopg|sqlalchemy|alembic|migrat|database|sqlite|pg_",
-    "use_redis": "redis|cachelib|flask_caching|flask-caching",
+    "use_redis": "redis_|cachelib|flask.caching|memoize",
     "use_nginx": "nginx",
+    "use_worker": "celery|queue|enqueue|beat|background job",
 }
 
 
@@ -47,14 +52,19 @@ def texts(project):
 
 @each_combination()
 def test_project_has_exactly_the_files_of_its_options(fresh, chosen):
-    owned = [file for option, wanted in chosen.items() if wanted for file in OWNED[option]]
+    owned = [file for option in OPTIONS if chosen[option] for file in OWNED[option]]
+
+    if chosen["use_postgres"] and chosen["use_worker"]:
+        owned += ["my_service/migrations/0002_add_words.py", "tests/test_words.py"]
 
     assert files_of(fresh) == {*ALWAYS, *owned}
 
 
 @each_combination()
 def test_declined_option_leaves_no_trace(fresh, chosen):
-    declined = "|".join(NAMES[option] for option, wanted in chosen.items() if not wanted)
+    declined = "|".join(NAMES[option] for option in OPTIONS if not chosen[option])
+    if not chosen["use_redis"] and not chosen["use_worker"]:
+        declined += "|redis"
 
     traces = [
         f"{path}:{number}: {line}"

@@ -4,7 +4,7 @@ import ast
 import re
 
 import pytest
-from conftest import EACH, FULL, each_combination, files_of
+from conftest import BARE, FULL, each_combination, files_of, parameters
 
 # Lines of the full and of the bare project, without migrations and the load test. "infrastructure"
 # is the package without its examples and tables.
@@ -38,12 +38,14 @@ RECORDED = {
 ASSIGNED = {
     "app.wsgi_app",
     "logging.getLogger('gunicorn.error').handlers",
+    "logging.getLogger('multiprocessing').handlers",
+    "note.words",
     "record.request_id",
     "response.content_type",
     "response.data",
     "root.handlers",
 }
-BOTH = pytest.mark.parametrize("project", [EACH[0], EACH[-1]], indirect=True)
+BOTH = pytest.mark.parametrize("project", parameters([FULL, BARE]), indirect=True)
 
 
 def is_python(path):

@@ -20,7 +20,7 @@ def tags(path) -> int:
 
 
 def test_python_files_contain_few_tags():
-    assert sum(tags(path) for path in PYTHON if path.name != "conftest.py") <= 24
+    assert sum(tags(path) for path in PYTHON if path.name != "conftest.py") <= 34
 
 
 def test_python_tests_contain_no_tags():
@@ -34,7 +34,7 @@ def test_tag_stands_alone_on_its_line():
         f"{path.name}: {line}"
         for path in files
         if not any(path.relative_to(TEMPLATE / SLUG).match(pattern) for pattern in COPIED)
-        for line in path.read_text().splitlines()
+        for line in path.read_text().replace("{% raw %}", "").splitlines()
         if "{%-" in line
         or "-%}" in line
         or ("{%" in line and not re.fullmatch(r"\s*\{% [^%]+ %\}", line))

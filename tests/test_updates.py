@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import BARE, EACH, FULL, OPTIONS, TEMPLATE, change, commands, config_in, run
+from conftest import BARE, FULL, OPTIONS, TEMPLATE, change, commands, config_in, parameters, run
 from dotenv import dotenv_values
 from stacks import Stack, apart, free_containers
 from test_files import locked
@@ -241,7 +241,7 @@ def left_alone(project):
     return {name: (project / name).read_bytes() for name in OF_THE_OWNER}
 
 
-@pytest.mark.parametrize("combination", [EACH[0], EACH[-1]])
+@pytest.mark.parametrize("combination", parameters([FULL, BARE]))
 def test_project_of_the_previous_release_can_be_updated(create, template, shell, combination):
     _, _, update, finish = typed("With cruft")
     project = create("ours", combination, template.release(BEFORE))
@@ -325,7 +325,9 @@ def test_branch_of_generated_files_replaces_cruft(create, template, shell, tmp_p
     shell(project, finish.removesuffix(" check"))
 
 
-@pytest.mark.parametrize("wanted", [[True, False, True], [False, True, False]], ids=str)
+@pytest.mark.parametrize(
+    "wanted", [[True, False, True, False], [False, True, False, True]], ids=str
+)
 def test_options_can_be_added_and_removed_later(create, shell, wanted):
     """The two runs together add and remove each option."""
     update, finish = typed("Add or remove PostgreSQL, Redis or nginx")

@@ -51,6 +51,13 @@ def only_in_development(switch: bool) -> None:
         raise ValidationError("Must be off in production.")
 
 
+{% if cookiecutter.use_redis or cookiecutter.use_worker %}
+valid_redis = validate.Regexp(
+    r"rediss?://([^@/]*@)?(\[[^\]]+\]|[^@/:]+)(:\d+)?(/\d*)?(\?.*)?$",
+    error="Must be like redis://:password@host:6379/0.",
+)
+
+{% endif %}
 # Shown on the pages
 SERVICE_NAME = {{ cookiecutter.__python_name }}
 SERVICE_DESCRIPTION = {{ cookiecutter.__python_description }}
@@ -109,15 +116,13 @@ DATABASE_URL = secret(
 {% if cookiecutter.use_redis %}
 
 # Redis; in development, the default is the memory of the process
-REDIS_URL = secret(
-    env.str,
-    "REDIS_URL",
-    in_development(None),
-    validate=validate.Regexp(
-        r"rediss?://([^@/]*@)?(\[[^\]]+\]|[^@/:]+)(:\d+)?(/\d*)?(\?.*)?$",
-        error="Must be like redis://:password@host:6379/0.",
-    ),
-)
+REDIS_URL = secret(env.str, "REDIS_URL", in_development(None), validate=valid_redis)
+{% endif %}
+{% if cookiecutter.use_worker %}
+
+# The queue of background jobs; in development, jobs run in the process that enqueues them
+QUEUE_URL = secret(env.str, "QUEUE_URL", in_development(None), validate=valid_redis)
+WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", 2, validate=validate.Range(1, 64))
 {% endif %}
 
 try:

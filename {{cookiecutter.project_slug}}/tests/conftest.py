@@ -36,6 +36,9 @@ def settings() -> dict[str, Any]:
 {% endif %}
         "DEBUG": False,
         "MAX_CONTENT_LENGTH": 100_000,
+{% if cookiecutter.use_worker %}
+        "QUEUE_URL": None,
+{% endif %}
         "TESTING": True,
         "TRUSTED_HOSTS": ["localhost"],
         "TRUSTED_PROXIES": 0,

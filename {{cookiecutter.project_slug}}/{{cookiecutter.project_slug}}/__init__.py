@@ -12,7 +12,7 @@ from . import (
     home,
     logs,{{ "\n    notes," if cookiecutter.use_postgres }}
     security,
-    toolbar,
+    toolbar,{{ "\n    worker," if cookiecutter.use_worker }}
 )
 
 
@@ -32,6 +32,9 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
 {% endif %}
 {% if cookiecutter.use_redis %}
     cache.init_app(app)
+{% endif %}
+{% if cookiecutter.use_worker %}
+    worker.init_app(app)
 {% endif %}
     toolbar.init_app(app)
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from flask import Flask, Response, current_app, g, has_request_context, request
+from flask import Flask, Response, current_app, g, has_app_context, request
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
@@ -52,7 +52,7 @@ def configure(level: str, log_format: str) -> None:
 
 def add_request_id(record: logging.LogRecord) -> bool:
     """Add the ID of the current request to ``record``, and keep every record."""
-    if has_request_context() and "request_id" in g:
+    if has_app_context() and "request_id" in g:
         record.request_id = g.request_id
     return True
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import click
+import click{{ "\nfrom celery import shared_task" if cookiecutter.use_worker }}
 from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 from marshmallow import Schema, ValidationError, fields
@@ -16,7 +16,7 @@ from .cache import cache, invalidate
 {% endif %}
 from .database import db
 from .errors import problem
-from .models import Note
+from .models import Note{{ "\nfrom .worker import enqueue" if cookiecutter.use_worker }}
 
 bp = Blueprint("notes", __name__, url_prefix="/notes", cli_group=None)
 bp.register_error_handler(HTTPException, problem)
@@ -29,7 +29,7 @@ class NoteSchema(Schema):
     id = fields.Integer(dump_only=True)
     title = fields.String(required=True, validate=[Length(1, 200), api.storable])
     body = fields.String(load_default="", validate=[Length(max=10_000), api.storable])
-    created_at = fields.DateTime(dump_only=True)
+    created_at = fields.DateTime(dump_only=True){{ "\n    words = fields.Integer(dump_only=True)" if cookiecutter.use_worker }}
 
 
 @bp.get("")
@@ -60,9 +60,22 @@ def create() -> ResponseReturnValue:
 {% if cookiecutter.use_redis %}
     invalidate(newest)
 {% endif %}
-    return NoteSchema().dump(note), 201, {"Location": url_for(".show", note_id=note.id)}
+{{ "    enqueue(count_words, note.id)\n" if cookiecutter.use_worker }}    return NoteSchema().dump(note), 201, {"Location": url_for(".show", note_id=note.id)}
 
 
+{% if cookiecutter.use_worker %}
+@shared_task
+def count_words(note_id: int) -> None:
+    """Count the words of a note, unless it was deleted."""
+    if note := db.session.get(Note, note_id):
+        note.words = len(note.body.split())
+        db.session.commit()
+{% if cookiecutter.use_redis %}
+        invalidate(newest)
+{% endif %}
+
+
+{% endif %}
 @bp.get(f"/<int(max={api.LARGEST_ID}):note_id>")
 def show(note_id: int) -> ResponseReturnValue:
     """Return one note."""

@@ -1,0 +1,59 @@
+"""The answers with which tests generate: each pair of answers to two questions at least once.
+
+``python tests/pairwise.py`` prints the table.
+"""
+
+import itertools
+import json
+from pathlib import Path
+
+TEMPLATE = Path(__file__).parents[1]
+TEXT_ONLY = {"license"}
+
+
+def questions():
+    """Return the answers to each question that changes code, those of the full project first."""
+    asked = json.loads((TEMPLATE / "cookiecutter.json").read_text())
+    return {
+        name: default if isinstance(default, list) else [True, False]
+        for name, default in asked.items()
+        if isinstance(default, list | bool) and not name.startswith("_") and name not in TEXT_ONLY
+    }
+
+
+def pairs(row):
+    """Return all pairs of answers in a row."""
+    return set(itertools.combinations(row.items(), 2))
+
+
+def all_pairs(answers):
+    """Return each pair of answers to any two questions."""
+    return {
+        ((one, a), (other, b))
+        for one, other in itertools.combinations(answers, 2)
+        for a, b in itertools.product(answers[one], answers[other])
+    }
+
+
+def table(answers):
+    """Return rows with all pairs: the full project, the smallest, and what they lack."""
+    rows = [{name: given[end] for name, given in answers.items()} for end in (0, -1)]
+    missing = all_pairs(answers) - pairs(rows[0]) - pairs(rows[1])
+    while missing:
+        row = dict(min(missing, key=repr))
+        for name, given in answers.items():
+            if name not in row:
+                row[name] = max(given, key=lambda one, name=name: gain({**row, name: one}, missing))
+        rows.append({name: row[name] for name in answers})
+        missing -= pairs(rows[-1])
+    return rows
+
+
+def gain(row, missing):
+    """Return how many missing pairs a row contains, whatever the order of its answers."""
+    return sum(bool({(a, b), (b, a)} & missing) for a, b in itertools.combinations(row.items(), 2))
+
+
+if __name__ == "__main__":
+    for row in table(questions()):
+        print("  ".join(f"{name}={answer}" for name, answer in row.items()))

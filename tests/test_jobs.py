@@ -1,0 +1,188 @@
+"""Background jobs while a worker, the queue or the schedule fails: none is lost."""
+
+import json
+import os
+import time
+from collections import Counter
+
+import pytest
+from conftest import FULL, run
+from stacks import SLUG, laboratory, report, wait_for
+
+pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.xdist_group("docker")]
+WHOLE = bool(os.environ.get("DEPLOYMENTS"))  # as `make test-faults` sets it
+JOBS = 1_000 if WHOLE else 200
+
+
+@pytest.fixture(scope="module")
+def jobs(engine, cookies_session):
+    """The production stack with a worker, and with the tasks of jobs.py."""
+    options = FULL | {"use_worker": True}
+    with laboratory(cookies_session, options, "jobs", 8187, module="jobs") as stack:
+        yield stack
+
+
+def enqueue(jobs, task, name, **arguments):
+    """The status of a request that enqueues a job."""
+    return jobs.get(f"/jobs/{task}/{name}", "POST", arguments or None, timeout=30).status
+
+
+def runs(jobs):
+    """How often each job ran, by name."""
+    return Counter(json.loads(jobs.get("/jobs/runs").text))
+
+
+def server(jobs, service, signal):
+    """Send a signal to the only child of docker-init."""
+    command = f"kill -{signal} $(cat /proc/1/task/1/children)"
+    jobs.inside(service, "sh", "-c", command, check=False)
+
+
+def network(jobs, verb, service):
+    container = jobs.containers()[service]["Id"]
+    alias = ["--alias", service] if verb == "connect" else []
+    run("docker", "network", verb, *alias, f"{jobs.name}_data", container, cwd=jobs.project)
+
+
+def hang(jobs):
+    jobs.compose("pause", "queue")
+    time.sleep(20)
+    jobs.compose("unpause", "queue")
+
+
+def cut_off(jobs):
+    network(jobs, "disconnect", "queue")
+    time.sleep(20)
+    network(jobs, "connect", "queue")
+
+
+def replace_queue(jobs):
+    jobs.compose("rm", "--stop", "--force", "queue")
+    jobs.compose("up", "--detach", "--wait", "--no-deps", "queue")
+
+
+def restart_workers(jobs):
+    jobs.compose("stop", "worker")
+    jobs.compose("start", "worker")
+
+
+def deploy(jobs):
+    factory = jobs.project / SLUG / "__init__.py"
+    factory.write_text(factory.read_text() + "\n# another version\n")
+    run("make", "deploy", cwd=jobs.project)
+
+
+FAULTS = {
+    "worker killed": lambda jobs: server(jobs, "worker", "KILL"),
+    "workers stopped and started": restart_workers,
+    "queue restarted": lambda jobs: jobs.compose("restart", "queue"),
+    "queue killed": lambda jobs: server(jobs, "queue", "KILL"),
+    "queue hung": hang,
+    "queue cut off": cut_off,
+    "queue replaced": replace_queue,
+    "deployment": deploy,
+}
+SHORT = ["worker killed", "queue killed", "deployment"]
+
+
+@pytest.mark.parametrize("fault", FAULTS if WHOLE else SHORT)
+def test_no_job_is_lost(jobs, fault):
+    prefix = fault.replace(" ", "-")
+    accepted = set(json.loads(jobs.get(f"/jobs/many/{prefix}/{JOBS}", "POST", timeout=60).text))
+    done = len(accepted & runs(jobs).keys())
+
+    FAULTS[fault](jobs)
+    begun = time.monotonic()
+    wait_for(lambda: accepted <= runs(jobs).keys(), 120)
+
+    times = runs(jobs)
+    twice = sum(times[name] > 1 for name in accepted)
+    report(f"{fault} after {done} of {len(accepted)} jobs: all ran, {twice} twice, "
+           f"{time.monotonic() - begun:.0f} s after the repair")  # fmt: skip
+    assert len(accepted) == JOBS > done
+
+
+def lines(jobs, service="worker"):
+    """Return the JSON lines that a service has logged."""
+    return [json.loads(line) for line in jobs.logs(service) if line.startswith("{")]
+
+
+def redis_cli(jobs, *command):
+    """Return what a command of Redis prints in the queue."""
+    return jobs.inside("queue", "redis-cli", *command).strip()
+
+
+def health(jobs, service):
+    return jobs.containers()[service]["State"]["Health"]["Status"]
+
+
+def test_each_job_is_logged_with_the_id_of_its_request(jobs):
+    response = jobs.get("/jobs/record/logged", "POST")
+    job = json.loads(response.text)["id"]
+    wait_for(lambda: runs(jobs)["logged"], 30)
+
+    wait_for(lambda: len([line for line in lines(jobs) if line.get("task_id") == job]) == 2, 10)
+    start, end = [line for line in lines(jobs) if line.get("task_id") == job]
+    assert start["message"].endswith(".record started")
+    assert end["message"].endswith(".record succeeded")
+    assert end["duration_ms"] >= 20
+    assert end["request_id"] == start["request_id"] == response.headers["X-Request-ID"]
+
+
+def test_words_of_a_note_are_counted_after_the_commit(jobs):
+    created = json.loads(jobs.get("/notes", "POST", {"title": "n", "body": "a b c"}).text)
+
+    wait_for(lambda: json.loads(jobs.get(f"/notes/{created['id']}").text)["words"] == 3, 30)
+
+
+def test_running_jobs_are_listed(jobs):
+    assert enqueue(jobs, "record", "slow", seconds=5) == 202
+    celery = ["celery", "--app", f"{SLUG}.make_celery"]
+
+    wait_for(lambda: "slow" in jobs.inside("worker", *celery, "inspect", "active"), 5)
+
+
+def test_message_that_is_no_job_is_logged_and_deleted(jobs):
+    redis_cli(jobs, "lpush", "celery", "garbage")
+    redis_cli(jobs, "lpush", "celery", '{"body": "e30=", "headers": {}, "properties": {}}')
+    assert enqueue(jobs, "record", "after-garbage") == 202
+
+    wait_for(lambda: runs(jobs)["after-garbage"], 60)
+    wait_for(lambda: redis_cli(jobs, "llen", "celery") == "0", 30)
+
+
+def test_without_the_queue_only_what_enqueues_fails(jobs):
+    jobs.compose("stop", "queue")
+    note, begun = jobs.get("/notes", "POST", {"title": "no queue"}), time.monotonic()
+    page, enqueued = jobs.get("/"), jobs.get("/jobs/record/refused", "POST", timeout=30)
+    took = time.monotonic() - begun
+    ready = jobs.get("/readyz")
+    jobs.compose("start", "queue")
+    wait_for(lambda: enqueue(jobs, "record", "again") == 202, 10)
+    wait_for(lambda: runs(jobs)["again"], 60)
+
+    logged = [
+        line["message"] for line in lines(jobs, "web") if "was not enqueued" in line["message"]
+    ]
+    report(
+        f"queue stopped: page {page.status}, note {note.status}, job {enqueued.status} after {took:.1f} s"
+    )
+    assert (page.status, note.status, ready.status) == (200, 201, 503)
+    assert json.loads(ready.text)["checks"]["queue"] == "failing"
+    assert "count_words" in logged[-1]
+    assert enqueued.status == 503
+    assert took < 4
+
+
+def test_full_queue_refuses_jobs_and_loses_none(jobs):
+    jobs.compose("stop", "worker")
+    padding = "x" * 500_000
+    names = [f"full-{number}" for number in range(400)]
+    statuses = {name: enqueue(jobs, "record", name, padding=padding) for name in names}
+    jobs.compose("start", "worker")
+    accepted = {name for name, status in statuses.items() if status == 202}
+    wait_for(lambda: accepted <= runs(jobs).keys(), 120)
+
+    report(f"full queue: {Counter(statuses.values())}; each accepted job of 500 kB has run")
+    assert 20 < len(accepted) < 400
+    assert set(statuses.values()) == {202, 503}

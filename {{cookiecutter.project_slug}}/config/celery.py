@@ -1,0 +1,26 @@
+"""Settings of Celery: https://docs.celeryq.dev/en/stable/userguide/configuration.html."""
+
+from config import settings
+
+task_publish_retry = False  # the request that enqueues a job would wait
+worker_concurrency = settings.WORKER_CONCURRENCY
+worker_prefetch_multiplier = 1
+
+# A message is deleted after its job has ended, so that a job whose worker is killed runs again.
+task_acks_late = True
+task_reject_on_worker_lost = True
+task_retry_on_worker_lost = True  # no more than max_retries times
+
+# Seconds. A message that is not deleted for visibility_timeout is delivered again: this has to be
+# longer than a job may take, and longer than the delay of each retry.
+task_soft_time_limit = 50
+task_time_limit = 60
+worker_soft_shutdown_timeout = 25  # jobs that are still running then return to the queue
+broker_transport_options = {
+    "visibility_timeout": 90,
+    "unacked_restore_throttle": 1,  # looks for such messages every 10 seconds
+    "socket_connect_timeout": 0.5,
+    "socket_timeout": 1.5,
+    "max_retries": 1,
+    "interval_start": 0,
+}

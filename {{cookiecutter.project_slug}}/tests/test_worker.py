@@ -1,0 +1,107 @@
+import logging
+import os
+import runpy
+import secrets
+from collections.abc import Callable
+from time import monotonic
+
+import pytest
+from celery import shared_task
+from celery.contrib.testing.worker import start_worker
+from flask import Flask, g
+
+from {{ cookiecutter.project_slug }}.tasks import SCHEDULE, example
+from {{ cookiecutter.project_slug }}.worker import enqueue
+
+seen: list[str] = []
+
+
+@shared_task
+def collect(text: str) -> None:
+    """Store ``text`` with the ID of the request."""
+    seen.append(f"{text} {g.request_id}")
+
+
+@shared_task
+def fail() -> None:
+    """Fail each time."""
+    raise RuntimeError("on purpose")
+
+
+@pytest.fixture(autouse=True)
+def _level(caplog: pytest.LogCaptureFixture) -> None:
+    seen.clear()
+    caplog.set_level(logging.INFO)
+
+
+def test_job_runs_at_once_in_development(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    job = example.delay("hello")
+
+    assert "example: hello" in caplog.messages
+    ended = caplog.records[-1]
+    assert ended.getMessage() == "{{ cookiecutter.project_slug }}.tasks.example succeeded"
+    assert vars(ended)["task_id"] == job.id
+    assert vars(ended)["duration_ms"] >= 0
+
+
+def test_worker_runs_a_job_with_the_id_of_its_request(make_app: Callable[..., Flask]) -> None:
+    app = make_app(QUEUE_URL=os.environ.get("QUEUE_URL", "memory://"))
+    celery, queue = app.extensions["celery"], f"test-{secrets.token_hex(8)}"
+
+    @app.get("/enqueue")
+    def view() -> str:
+        collect.apply_async(["text"], queue=queue)
+        return ""
+
+    with start_worker(celery, perform_ping_check=False, queues=[queue]):
+        response = app.test_client().get("/enqueue")
+        begin = monotonic()
+        while not seen and monotonic() - begin < 10:
+            pass
+
+    assert seen == [f"text {response.headers['X-Request-ID']}"]
+
+
+def test_job_that_fails_is_repeated_and_then_logged(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = fail.apply()
+
+    levels = [record.levelname for record in caplog.records if "failed" in record.getMessage()]
+    assert levels == ["WARNING", "WARNING", "WARNING", "ERROR"]
+    assert vars(caplog.records[-1])["task_id"] == job.id
+
+
+def test_request_goes_on_without_the_queue_and_logs_the_job(
+    make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app(QUEUE_URL="redis://127.0.0.1:1")
+    app.add_url_rule("/enqueue", view_func=lambda: example.delay("hello").id)
+    client = app.test_client()
+    begin = monotonic()
+    enqueue(example, "hello")
+
+    assert monotonic() - begin < 3
+    assert "example('hello',) was not enqueued" in caplog.text
+    assert client.get("/livez").status_code == 200
+    assert client.get("/enqueue").status_code == 503
+    assert (client.get("/readyz").json or {})["checks"]["queue"] == "failing"
+
+
+def test_each_entry_of_the_schedule_is_a_task(app: Flask) -> None:
+    assert {entry["task"] for entry in SCHEDULE.values()} <= set(app.extensions["celery"].tasks)
+
+
+def test_commands_of_celery_need_a_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("config.settings.QUEUE_URL", None)
+    with pytest.raises(SystemExit, match="QUEUE_URL is not set"):
+        runpy.run_module("{{ cookiecutter.project_slug }}.make_celery")
+
+    monkeypatch.setattr("config.settings.QUEUE_URL", "memory://")
+    assert runpy.run_module("{{ cookiecutter.project_slug }}.make_celery")["celery"].tasks[example.name]
+
+
+def test_valid_queue_is_required_in_production(problems: Callable[..., dict[str, str]]) -> None:
+    assert "QUEUE_URL" not in problems({"APP_ENV": "development"})
+    assert "QUEUE_URL" in problems({"APP_ENV": "production"})
+    assert "redis://" in problems({"QUEUE_URL": "amqp://localhost"})["QUEUE_URL"]

@@ -1,0 +1,90 @@
+"""Celery: tasks run in an application context, and each job is logged."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from celery import Celery, Task, signals
+from celery.exceptions import Retry, SoftTimeLimitExceeded
+from flask import Flask, g, has_app_context
+from kombu.exceptions import OperationalError
+from werkzeug.exceptions import ServiceUnavailable
+
+from . import health, tasks
+
+logger = logging.getLogger(__name__)
+for name in ("celery.app.trace", "celery.worker.strategy"):
+    logging.getLogger(name).setLevel("CRITICAL")  # each job is logged below
+
+
+def init_app(app: Flask) -> None:
+    """Connect to ``QUEUE_URL``; when unset, a job runs in the process that enqueues it."""
+
+    class AppTask(Task):
+        autoretry_for = (Exception,)
+        dont_autoretry_for = (SoftTimeLimitExceeded,)
+        retry_backoff = 2  # seconds, twice as long for each retry
+        default_retry_delay = 5  # seconds, when the process was killed
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            with app.app_context(), logged(self):
+                return self.run(*args, **kwargs)
+
+    url = app.config["QUEUE_URL"]
+    celery = Celery(app.name, task_cls=AppTask, config_source="config.celery")
+    connection = {"broker_url": url or "memory://", "task_always_eager": not url}
+    celery.conf.update(connection, beat_schedule=tasks.SCHEDULE)
+    celery.set_default()
+    app.extensions["celery"] = celery
+    problem = ServiceUnavailable("The queue is unavailable.", retry_after=5)
+    app.register_error_handler(OperationalError, lambda _: app.handle_http_exception(problem))
+    if url:
+        health.add_check(app, "queue", lambda: celery.connection_for_write().connect().close())
+
+
+@contextmanager
+def logged(task: Task) -> Iterator[None]:
+    """Log the start and the end of a job, with the ID of the request that enqueued it."""
+    g.request_id = task.request.get("request_id")
+    fields = {"task": task.name, "task_id": task.request.id}
+    logger.info("%s started", task.name, extra=fields)
+    begin, level, outcome = perf_counter(), logging.ERROR, "failed"
+    try:
+        yield
+        level, outcome = logging.INFO, "succeeded"
+    except Retry:
+        level, outcome = logging.WARNING, "failed, and is retried"
+        raise
+    finally:
+        fields["duration_ms"] = round((perf_counter() - begin) * 1000, 1)
+        logger.log(level, "%s %s", task.name, outcome, extra=fields, exc_info=level > logging.INFO)
+
+
+def enqueue(task: Task, *args: Any) -> None:
+    """Enqueue a job after a commit: the request has succeeded, so that an error is only logged."""
+    try:
+        task.delay(*args)
+    except OperationalError as error:
+        logger.error("%s%r was not enqueued: %s", task.name, args, error)
+
+
+@signals.before_task_publish.connect
+def add_request_id(headers: dict[str, Any], **_: Any) -> None:
+    """Pass the ID of the request to the job."""
+    if has_app_context():
+        headers["request_id"] = g.get("request_id")
+
+
+@signals.setup_logging.connect
+def keep_logging(**_: Any) -> None:
+    """Keep the logging of ``logs.py``, where Celery would set up its own."""
+    logging.getLogger("multiprocessing").handlers = logging.getLogger().handlers
+
+
+@signals.heartbeat_sent.connect
+def touch(**_: Any) -> None:
+    """Tell the health check that the worker and the queue respond."""
+    Path("/tmp/worker").touch()  # noqa: S108
