@@ -358,7 +358,7 @@ def test_release_is_found_in_the_history(template, shell):
 @pytest.mark.docker
 @pytest.mark.xdist_group("docker-untimed")
 def test_stack_of_the_previous_release_keeps_its_data(engine, create, template, shell):
-    project, port = create("ours", FULL, template.release(BEFORE)), 8187
+    project, port = create("ours", FULL, template.release(BEFORE)), 8188
     with (project / ".env").open("a") as settings:
         settings.write(f"COMPOSE_PROJECT_NAME={apart('update')}\nHTTP_PORT={port}\n")
     stack = Stack(project, FULL, port)
