@@ -31,6 +31,7 @@ OWNED = {
         PACKAGE / "make_celery.py",
         PACKAGE / "migrations/0002_add_words.py",
         PACKAGE / "tasks.py",
+        PACKAGE / "templates/jobs.html",
         PACKAGE / "worker.py",
         "tests/test_words.py",
         "tests/test_worker.py",

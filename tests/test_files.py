@@ -33,7 +33,7 @@ OWNED = {
         bin/deploy nginx/headers.conf nginx/nginx.conf.template nginx/servers.conf.template
     """.split(),
     "use_worker": """
-        config/celery.py my_service/make_celery.py my_service/tasks.py my_service/worker.py
+        config/celery.py my_service/make_celery.py my_service/tasks.py my_service/templates/jobs.html my_service/worker.py
         tests/test_worker.py
     """.split(),
 }

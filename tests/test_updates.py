@@ -311,7 +311,8 @@ def test_branch_of_generated_files_replaces_cruft(create, template, shell, tmp_p
     secrets = (project / ".env").read_bytes()
 
     shell(project, branch, FIRST_COMMIT="HEAD~1")
-    for command in [*before, replay if replayed else named, lock, add, commit_it, main, merge]:
+    generate = f"yes '' | {replay}" if replayed else named  # the default for a new question
+    for command in [*before, generate, lock, add, commit_it, main, merge]:
         shell(project, command)
     if not replayed:
         assert (project / "shop/migrations/0002_author.py").exists()

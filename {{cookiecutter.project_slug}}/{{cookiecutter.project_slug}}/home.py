@@ -12,7 +12,7 @@ bp = Blueprint("home", __name__)
 @bp.get("/")
 def index() -> str:
     """Show the routes of this service."""
-    return render_template("home.html", routes=routes())
+    return render_template({{ '"jobs.html", routes=routes(), package=__package__' if cookiecutter.use_worker else '"home.html", routes=routes()' }})
 
 
 {% if cookiecutter.use_redis and not cookiecutter.use_postgres %}
