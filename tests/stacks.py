@@ -42,6 +42,11 @@ class Stack:
     def up(self):
         self.compose("up", "--detach", "--build", "--wait")
 
+    def pause(self, *containers):
+        """Pause containers; runc gives up if a busy machine does not freeze them soon enough."""
+        command = ("docker", "pause", *containers)
+        wait_for(lambda: not run(*command, cwd=self.project, check=False).returncode, 30)
+
     def get(self, path, method="GET", body=None, timeout=10, **headers):
         """Return the response of the published port, over a new connection."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)

@@ -28,6 +28,10 @@ def compose(command):
     return lambda lab, service: lab.compose(command, service)
 
 
+def pause(lab, service):
+    lab.pause(lab.containers()[service]["Id"])
+
+
 def kill(lab, service):
     """Kill the server, which is the only child of docker-init."""
     command = "kill -9 $(cat /proc/1/task/1/children)"
@@ -53,7 +57,7 @@ FAULTS = {
     "stopped": (compose("stop"), compose("start")),
     "killed": (kill, restarted),
     "cut-off": (disconnect, reconnect),
-    "hung": (compose("pause"), compose("unpause")),
+    "hung": (pause, compose("unpause")),
 }
 
 run_number = iter(range(1_000))
@@ -327,7 +331,7 @@ def test_hanging_container_does_not_block_the_other(lab):
     with Load(lab.port, {"page": everything()["page"]}, threads=clients) as load:
         time.sleep(1)
         begun = time.monotonic()
-        run("docker", "pause", hung, cwd=lab.project)
+        lab.pause(hung)
         time.sleep(4)
         run("docker", "unpause", hung, cwd=lab.project)
 
