@@ -93,7 +93,7 @@ class Servers:
 
 @contextmanager
 def started(folder: Path) -> Iterator[Servers]:
-    """Start a generated service with all options, its two variants, and the typical service."""
+    """Start a generated service with all services, its two variants, and the typical service."""
     project = generate(folder)
     run("docker", "build", "--tag=bench-load", "load")
     run("docker", "build", "--tag=bench-typical", "typical")
@@ -113,7 +113,7 @@ def started(folder: Path) -> Iterator[Servers]:
 
 
 def generate(folder: Path) -> Path:
-    """Generate a service with all options, without rate limits; return its directory."""
+    """Generate a service with all services, without rate limits; return its directory."""
     context = {"project_slug": "bench"}
     options = {"no_input": True, "default_config": True, "output_dir": str(folder)}
     cookiecutter(str(HERE.parent), extra_context=context, **options)
