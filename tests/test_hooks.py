@@ -6,7 +6,7 @@ import runpy
 import subprocess
 
 import pytest
-from conftest import TEMPLATE, run
+from conftest import OPTIONS, TEMPLATE, run
 from test_files import locked
 
 ANSWERS = {
@@ -99,7 +99,7 @@ MODULES = "from importlib.metadata import packages_distributions as p; print(*p(
 
 def test_names_of_modules_and_directories_are_rejected(hook, bake):
     check = hook("pre_gen_project")["check_slug"]
-    project = bake(project_slug="shop")
+    project = bake(project_slug="shop", **dict.fromkeys(OPTIONS, True))
     folders = {path.stem for path in project.iterdir() if path.is_dir() or path.suffix == ".py"}
     modules = run("uv", "run", "--quiet", "python", "-c", MODULES, cwd=project).stdout.split()
     libraries = {name.replace("-", "_").lower() for name in locked(project)}
