@@ -15,7 +15,7 @@ from unittest import mock
 
 import pytest
 import yaml
-from conftest import BARE, COMBINATIONS, OPTIONS, TEMPLATE, constants, run
+from conftest import BARE, OPTIONS, ROWS, TEMPLATE, constants, run
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
 from dotenv import dotenv_values
@@ -143,7 +143,7 @@ def no_lock(monkeypatch, tmp_path):
     phases=set(Phase) - {Phase.shrink, Phase.explain},  # each step would generate a project
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(options=st.sampled_from(COMBINATIONS), drawn=KINDS)
+@given(options=st.sampled_from(ROWS), drawn=KINDS)
 def test_answers_are_rejected_or_appear_unchanged(no_lock, capfd, options, drawn):
     kind, answers = drawn
     with tempfile.TemporaryDirectory() as folder:

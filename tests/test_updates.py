@@ -331,7 +331,7 @@ def test_branch_of_generated_files_replaces_cruft(create, template, shell, tmp_p
 )
 def test_options_can_be_added_and_removed_later(create, shell, wanted):
     """The two runs together add and remove each option."""
-    update, finish = typed("Add or remove PostgreSQL, Redis or nginx")
+    update, finish = typed("Add or remove an option")
     answers = dict(zip(OPTIONS, wanted, strict=True))
     project = create("ours", {option: not answer for option, answer in answers.items()})
     edit(project, {"use_postgres": False})

@@ -19,6 +19,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take the change back."""
+    """Revert the change."""
     with op.batch_alter_table("notes") as table:
         table.drop_column("words")
