@@ -18,9 +18,10 @@ OPTIONS = [name for name, answers in pairwise.questions().items() if answers[0] 
 SERVICES = OPTIONS[:3]  # the sizes of a full project are those with these options
 BARE = dict.fromkeys(OPTIONS, False)
 FULL = BARE | dict.fromkeys(SERVICES, True)
-# Containers: each combination of the services; tests/test_jobs.py adds the worker.
+# Containers: each combination of the services, in turns with all other options and with none
+OTHERS = OPTIONS[3:]
 COMBINATIONS = [
-    BARE | dict(zip(SERVICES, chosen, strict=True))
+    dict(zip(SERVICES, chosen, strict=True)) | dict.fromkeys(OTHERS, sum(chosen) % 2 == 1)
     for chosen in itertools.product([True, False], repeat=len(SERVICES))
 ]
 SETTINGS = set(

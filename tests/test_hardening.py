@@ -13,6 +13,8 @@ from stacks import CANARY, SLUG
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
 
+STORES = {"postgres", "redis", "queue"}
+PYTHON = {"web", "migrate", "worker", "beat"}
 INSIDE = """
 status=$(cat /proc/self/status); echo "$status" | grep -E '^(CapEff|NoNewPrivs|Seccomp):'
 id -u; touch /canary 2>&1 | grep -o 'Read-only file system'
@@ -102,7 +104,7 @@ def test_processes_have_no_privileges(stack):
 
 
 def test_data_stores_have_no_default_route(stack):
-    for service in {"postgres", "redis"} & set(configured(stack)["services"]):
+    for service in STORES & set(configured(stack)["services"]):
         routes = stack.inside(service, "cat", "/proc/net/route")
 
         destinations = [line.split()[1] for line in routes.splitlines()[1:]]
@@ -111,11 +113,11 @@ def test_data_stores_have_no_default_route(stack):
 
 def test_nginx_cannot_resolve_the_data_stores(stack):
     stack.needs("use_nginx")
-    for store in {"postgres", "redis"} & set(configured(stack)["services"]):
+    for store in STORES & set(configured(stack)["services"]):
         assert stack.inside("nginx", "getent", "hosts", store, check=False) == "", store
 
 
-# The options do not change the configuration of PostgreSQL and Redis: one stack is enough.
+# The options do not change the configuration of the stores: one stack, with all of them, is enough.
 with_both = pytest.mark.parametrize("stack", COMBINATIONS[:1], indirect=True, ids=name_of)
 
 
@@ -144,16 +146,18 @@ def test_role_of_the_service_is_not_a_superuser(stack):
 
 
 @with_both
-def test_redis_requires_a_password(stack):
+@pytest.mark.parametrize("store", ["redis", "queue"])
+def test_redis_requires_a_password(stack, store):
     ping = ["env", "-u", "REDISCLI_AUTH", "redis-cli", "ping"]
 
-    assert "NOAUTH" in stack.inside("redis", *ping)
+    assert "NOAUTH" in stack.inside(store, *ping)
 
 
 @with_both
+@pytest.mark.parametrize("store", ["redis", "queue"])
 @pytest.mark.parametrize("command", ["FLUSHALL", "CONFIG GET dir", "SHUTDOWN", "KEYS *"])
-def test_redis_rejects_dangerous_commands(stack, command):
-    assert "NOPERM" in stack.inside("redis", "redis-cli", *command.split())
+def test_redis_rejects_dangerous_commands(stack, store, command):
+    assert "NOPERM" in stack.inside(store, "redis-cli", *command.split())
 
 
 def secrets_of(project):
@@ -164,10 +168,11 @@ def secrets_of(project):
 def test_secrets_are_only_in_services_that_need_them(stack):
     secrets = secrets_of(stack.project)
     users = {
-        "SECRET_KEY": {"web", "migrate"},
-        "DATABASE_PASSWORD": {"web", "migrate", "postgres"},
+        "SECRET_KEY": PYTHON,
+        "DATABASE_PASSWORD": PYTHON | {"postgres"},
         "POSTGRES_PASSWORD": {"postgres"},
-        "REDIS_PASSWORD": {"web", "migrate", "redis"},
+        "REDIS_PASSWORD": PYTHON | {"redis"},
+        "QUEUE_PASSWORD": PYTHON | {"queue"},
     }
     containers = stack.containers()
     environments = {name: " ".join(c["Config"]["Env"]) for name, c in containers.items()}

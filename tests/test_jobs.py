@@ -16,19 +16,19 @@ JOBS = 1_000 if WHOLE else 200
 
 @pytest.fixture(scope="module")
 def jobs(engine, cookies_session):
-    """The production stack with a worker, and with the tasks of jobs.py."""
+    """Start the production stack with a worker, and with the tasks of jobs.py."""
     options = FULL | {"use_worker": True}
     with laboratory(cookies_session, options, "jobs", 8187, module="jobs") as stack:
         yield stack
 
 
 def enqueue(jobs, task, name, **arguments):
-    """The status of a request that enqueues a job."""
+    """Return the status of a request that enqueues a job."""
     return jobs.get(f"/jobs/{task}/{name}", "POST", arguments or None, timeout=30).status
 
 
 def runs(jobs):
-    """How often each job ran, by name."""
+    """Return how often each job ran, by name."""
     return Counter(json.loads(jobs.get("/jobs/runs").text))
 
 
@@ -45,7 +45,7 @@ def network(jobs, verb, service):
 
 
 def hang(jobs):
-    jobs.compose("pause", "queue")
+    jobs.pause(jobs.containers()["queue"]["Id"])
     time.sleep(20)
     jobs.compose("unpause", "queue")
 
@@ -112,10 +112,6 @@ def redis_cli(jobs, *command):
     return jobs.inside("queue", "redis-cli", *command).strip()
 
 
-def health(jobs, service):
-    return jobs.containers()[service]["State"]["Health"]["Status"]
-
-
 def test_each_job_is_logged_with_the_id_of_its_request(jobs):
     response = jobs.get("/jobs/record/logged", "POST")
     job = json.loads(response.text)["id"]
@@ -135,6 +131,31 @@ def test_words_of_a_note_are_counted_after_the_commit(jobs):
     wait_for(lambda: json.loads(jobs.get(f"/notes/{created['id']}").text)["words"] == 3, 30)
 
 
+def test_job_that_fails_or_ends_its_process_is_repeated_three_times(jobs):
+    for task in ("fail", "end_worker"):
+        assert enqueue(jobs, task, task) == 202
+
+    wait_for(lambda: runs(jobs)["fail"] == runs(jobs)["end_worker"] == 4, 90)
+    time.sleep(10)  # longer than any delay of a retry would take
+    assert runs(jobs)["fail"] == runs(jobs)["end_worker"] == 4
+    failed = [line["level"] for line in lines(jobs) if ".fail failed" in line["message"]]
+    assert failed == ["WARNING", "WARNING", "WARNING", "ERROR"]
+    assert [line for line in lines(jobs) if "Task handler raised error" in line["message"]]
+
+
+@pytest.mark.skipif(not WHOLE, reason="takes a minute")
+def test_job_that_does_not_end_is_ended_after_a_minute(jobs):
+    assert enqueue(jobs, "never_end", "endless") == 202
+
+    took = wait_for(
+        lambda: [line for line in lines(jobs) if "Hard time limit" in line["message"]], 90
+    )
+
+    report(f"endless job: ended after {took:.0f} s")
+    assert took > 50
+    assert runs(jobs)["endless"] == 1
+
+
 def test_running_jobs_are_listed(jobs):
     assert enqueue(jobs, "record", "slow", seconds=5) == 202
     celery = ["celery", "--app", f"{SLUG}.make_celery"]
@@ -149,6 +170,7 @@ def test_message_that_is_no_job_is_logged_and_deleted(jobs):
 
     wait_for(lambda: runs(jobs)["after-garbage"], 60)
     wait_for(lambda: redis_cli(jobs, "llen", "celery") == "0", 30)
+    assert [line for line in lines(jobs) if "unknown message" in line["message"].lower()]
 
 
 def test_without_the_queue_only_what_enqueues_fails(jobs):
@@ -186,3 +208,47 @@ def test_full_queue_refuses_jobs_and_loses_none(jobs):
     report(f"full queue: {Counter(statuses.values())}; each accepted job of 500 kB has run")
     assert 20 < len(accepted) < 400
     assert set(statuses.values()) == {202, 503}
+
+
+def minutes(jobs):
+    """Return the minutes in which scheduled jobs have started."""
+    ran = [line for line in lines(jobs) if line["message"] == "example: once a minute"]
+    return [line["time"][:16] for line in ran]
+
+
+def test_schedule_fires_once_a_minute_even_if_beat_was_killed(jobs):
+    """Two containers run the jobs. The short form looks at one minute, after beat was killed."""
+    jobs.compose("up", "--detach", "--wait", "--no-recreate", "--scale=worker=2", "worker")
+    before = len(minutes(jobs))
+    if WHOLE:
+        wait_for(lambda: len(minutes(jobs)) == before + 3, 200)
+    server(jobs, "beat", "KILL")
+    wait_for(lambda: len(minutes(jobs)) == before + (6 if WHOLE else 1), 200)
+    time.sleep(5)  # long enough for a second run in the same minute
+
+    ran = minutes(jobs)[before:]
+    assert len(ran) == len(set(ran)) == (6 if WHOLE else 1)
+    assert jobs.containers()["beat"]["RestartCount"] == 1
+
+
+STOPPED = {
+    "worker-hung": ("worker", lambda jobs: server(jobs, "worker", "STOP")),
+    "queue-stopped": ("worker", lambda jobs: jobs.compose("stop", "queue")),
+    "beat-hung": ("beat", lambda jobs: server(jobs, "beat", "STOP")),
+}
+
+
+@pytest.mark.parametrize("fault", STOPPED if WHOLE else ["worker-hung"])
+def test_health_check_notices_that_jobs_do_not_run(jobs, fault):
+    service, stop = STOPPED[fault]
+
+    def health():
+        return jobs.containers()[service]["State"]["Health"]["Status"]
+
+    jobs.compose("up", "--detach", "--wait", "--no-recreate", "--scale=worker=1", "worker", "beat")
+    stop(jobs)
+    took = wait_for(lambda: health() == "unhealthy", 400)
+    server(jobs, service, "CONT")
+    jobs.compose("start", "queue")
+    wait_for(lambda: health() == "healthy", 60 if service == "worker" else 240)
+    report(f"{fault}: unhealthy after {took:.0f} s")

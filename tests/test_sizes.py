@@ -17,7 +17,9 @@ LIMITS = {
     "Makefile": (110, 110),
     "README.md": (190, 190),
 }
-EXAMPLES = {"my_service/home.py", "my_service/models.py", "my_service/notes.py"}
+EXAMPLES = {f"my_service/{name}.py" for name in ("home", "models", "notes", "tasks")}
+# Lines that an option adds to the full project, without its examples
+ADDED = {"use_worker": {"Python": 130, "compose.yaml": 90}}
 # Lines of the full project when a limit was last changed: messages list files that have grown.
 RECORDED = {
     "Makefile": 107, "README.md": 189, "bin/env": 31, "bin/healthcheck": 9, "compose.yaml": 131,
@@ -113,6 +115,20 @@ def test_message_names_the_file_that_has_grown(bake):
     assert "my_service/logs.py 2000 (was" in messages["infrastructure"]
     assert "bin/env" not in messages["infrastructure"]
     assert "tests/test_logs.py 2000 (was" in messages["tests"]
+
+
+@pytest.mark.parametrize("option", ADDED)
+def test_option_adds_no_more_lines_than_its_limits(bake, option):
+    counted = {}
+    for answer in (True, False):
+        project = bake(**FULL | {option: answer})
+        for kind, files in lines(project).items():
+            total = sum(count for path, count in files.items() if path not in EXAMPLES)
+            counted.setdefault(kind, []).append(total)
+
+    added = {kind: counted[kind][0] - counted[kind][1] for kind in ADDED[option]}
+    too_long = {kind: count for kind, count in added.items() if count > ADDED[option][kind]}
+    assert too_long == {}
 
 
 def is_private(name):

@@ -7,6 +7,7 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from html import unescape
 
 import pytest
 from conftest import BARE, COMBINATIONS, ENVIRONMENT, FULL, change, name_of, run
@@ -27,7 +28,8 @@ def test_page_and_liveness_return_200(stack):
 def test_readiness_checks_the_chosen_services(stack):
     response = stack.get("/readyz")
 
-    chosen = [name for name in ("postgres", "redis") if stack.options[f"use_{name}"]]
+    checks = {"use_postgres": "postgres", "use_redis": "redis", "use_worker": "queue"}
+    chosen = [name for option, name in checks.items() if stack.options[option]]
     assert response.status == 200
     assert json.loads(response.text) == {"status": "ok", "checks": dict.fromkeys(chosen, "ok")}
 
@@ -138,10 +140,26 @@ def test_cached_data_is_in_redis(stack):
     assert int(stack.inside("redis", "redis-cli", "DBSIZE")) > 0
 
 
+def run_example(stack, files="compose.yaml"):
+    """Enqueue the job that the first page suggests."""
+    command = unescape(re.search("<code>(docker .+)</code>", stack.get("/").text)[1])
+    run("sh", "-c", command, cwd=stack.project, COMPOSE_FILE=files)
+
+
+def test_first_page_says_how_to_run_a_job(stack):
+    stack.needs("use_worker")
+    run_example(stack)
+
+    wait_for(lambda: "example: Hello" in "\n".join(stack.logs("worker")), 20)
+
+
 def test_log_lines_are_json_without_warnings(stack):
     stack.get("/nope?secret=1")
     stack.get("/livez")
     services = ["web", *(["nginx"] if stack.options["use_nginx"] else [])]
+    if stack.options["use_worker"]:
+        assert {json.loads(line)["level"] for line in stack.logs("worker")} == {"INFO"}
+        assert {json.loads(line)["level"] for line in stack.logs("beat")} == {"INFO"}
     fields = {"request_id", "method", "path", "status", "duration_ms", "remote_addr"}
 
     for service in services:
@@ -255,7 +273,7 @@ def test_failed_start_prints_the_cause_and_can_be_repeated(
 @pytest.fixture(scope="module")
 def dev(engine, cookies_session):
     """Start the stack for development, with `docker compose watch`."""
-    with trial(cookies_session, FULL, "dev", 8185) as stack:
+    with trial(cookies_session, FULL | {"use_worker": True}, "dev", 8185) as stack:
         begun = time.monotonic()
         run("make", "up", cwd=stack.project)
         report(f"make up: healthy after {time.monotonic() - begun:.1f} s")
@@ -306,6 +324,15 @@ def test_saved_file_takes_effect_within_four_seconds(dev, path, old, address):
 
     report(f"{path}: counts after {seconds} s")
     assert max(seconds) <= 4
+
+
+def test_saved_task_takes_effect_in_the_worker(dev):
+    change(dev.project / SLUG / "tasks.py", "example: %s", "changed: %s")
+    time.sleep(3)  # Compose restarts the worker
+    run_example(dev, "compose.yaml:compose.override.yaml")
+
+    took = wait_for(lambda: "changed: Hello" in "\n".join(dev.logs("worker")), 30)
+    report(f"tasks.py: counts after {3 + took:.1f} s")
 
 
 def test_service_recovers_from_a_syntax_error(dev):

@@ -1,9 +1,6 @@
 """Settings of Celery: https://docs.celeryq.dev/en/stable/userguide/configuration.html."""
 
-from config import settings
-
 task_publish_retry = False  # the request that enqueues a job would wait
-worker_concurrency = settings.WORKER_CONCURRENCY
 worker_prefetch_multiplier = 1
 
 # A message is deleted after its job has ended, so that a job whose worker is killed runs again.

@@ -7,5 +7,4 @@ if not flask_app.config["QUEUE_URL"]:
     raise SystemExit("QUEUE_URL is not set: jobs run in the process that enqueues them.")
 celery = flask_app.extensions["celery"]
 # A worker waits for a queue that hangs: after a timeout, it would fetch no more jobs.
-waiting = {**celery.conf.broker_transport_options, "socket_timeout": None}
-celery.conf.update(broker_transport_options=waiting)
+celery.conf.broker_transport_options["socket_timeout"] = None

@@ -34,9 +34,9 @@ def init_app(app: Flask) -> None:
                 return self.run(*args, **kwargs)
 
     url = app.config["QUEUE_URL"]
-    celery = Celery(app.name, task_cls=AppTask, config_source="config.celery")
-    connection = {"broker_url": url or "memory://", "task_always_eager": not url}
-    celery.conf.update(connection, beat_schedule=tasks.SCHEDULE)
+    celery = Celery(app.name, broker=url, task_cls=AppTask, config_source="config.celery")
+    celery.conf.update(task_always_eager=not url, beat_schedule=tasks.SCHEDULE)
+    celery.conf.update(worker_concurrency=app.config["WORKER_CONCURRENCY"])
     celery.set_default()
     app.extensions["celery"] = celery
     problem = ServiceUnavailable("The queue is unavailable.", retry_after=5)
