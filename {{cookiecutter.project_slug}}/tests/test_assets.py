@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 @pytest.fixture
 def address(app: Flask) -> str:
     with app.test_request_context():
-        return app.url_for("static", filename="style.css")
+        return app.url_for("static", filename="favicon.svg")
 
 
 def cache_control(client: FlaskClient, address: str) -> str:
@@ -34,7 +34,7 @@ def test_file_that_a_view_sends_is_not_cached(app: Flask, client: FlaskClient) -
     assert cache_control(client, "/test") == "no-cache"
 
 
-@pytest.mark.parametrize(("debug", "name"), [(False, "missing.css"), (True, "style.css")])
+@pytest.mark.parametrize(("debug", "name"), [(False, "missing.svg"), (True, "favicon.svg")])
 def test_url_has_no_version(make_app: Callable[..., Flask], debug: bool, name: str) -> None:
     with (app := make_app(DEBUG=debug)).test_request_context():
         assert app.url_for("static", filename=name) == f"/static/{name}"
@@ -45,7 +45,7 @@ def test_path_with_dots_is_not_cached_and_uses_no_memory(app: Flask, address: st
 
     tracemalloc.start()
     for n in range(60):
-        path = {"PATH_INFO": f"/static/{n:02000}/../style.css"}
+        path = {"PATH_INFO": f"/static/{n:02000}/../favicon.svg"}
         with app.test_request_context(address, environ_overrides=path):
             response = app.full_dispatch_request()
             response.close()

@@ -7,7 +7,7 @@ from flask import Flask
 
 from . import (
     assets,{{ "\n    cache," if cookiecutter.use_redis }}{{ "\n    database," if cookiecutter.use_postgres }}
-    errors,
+    errors,{{ "\n    greeting," if cookiecutter.frontend != "none" }}
     health,
     home,
     logs,{{ "\n    notes," if cookiecutter.use_postgres }}
@@ -42,4 +42,4 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     app.register_blueprint(notes.bp)
 {% endif %}
     app.register_blueprint(home.bp)
-    return app
+{{ "    app.register_blueprint(greeting.bp)\n" if cookiecutter.frontend != "none" }}    return app

@@ -7,7 +7,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'self'; base-uri 'self'; form-action 'self'; "
-    "frame-ancestors 'none'; object-src 'none'",
+    "frame-ancestors 'none'; object-src 'none'{{ "; \"\n    # The style of Turbo's progress bar; if it changes, the browser's console shows the new hash\n    \"style-src 'self' 'sha256-WAyOw4V+FqDc35lQPyRADLBWbuNK8ahvYEaQIYF1+Ps='" if cookiecutter.frontend == "hotwire" }}",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
