@@ -20,12 +20,16 @@ const watch = process.argv.includes("--watch");
 const tailwind = {
   name: "tailwind",
   setup({ onLoad }) {
+    const watched = { watchFiles: [], watchDirs: [] }; // what it reads, and looks for classes in
     onLoad({ filter: /\.css$/ }, async ({ path }) => {
-      const { css, messages } = await postcss([tailwindcss()]).process(await readFile(path), { from: path });
-      // The files in which it looks for classes
-      const watchFiles = messages.filter(({ type }) => type === "dependency").map(({ file }) => file);
-      const watchDirs = messages.filter(({ type }) => type === "dir-dependency").map(({ dir }) => dir);
-      return { contents: css, loader: "css", watchFiles, watchDirs };
+      try {
+        const { css, messages } = await postcss([tailwindcss()]).process(await readFile(path), { from: path });
+        watched.watchFiles = messages.filter(({ type }) => type === "dependency").map(({ file }) => file);
+        watched.watchDirs = messages.filter(({ type }) => type === "dir-dependency").map(({ dir }) => dir);
+        return { contents: css, loader: "css", ...watched };
+      } catch (error) {
+        return { errors: [{ text: error.message }], ...watched };
+      }
     });
   },
 };
@@ -37,8 +41,13 @@ const vue = {
   name: "vue",
   setup({ onLoad }) {
     onLoad({ filter: /\.vue$/ }, async ({ path }) => {
-      const { descriptor } = parse(await readFile(path, "utf8"), { filename: path });
-      return { contents: compileScript(descriptor, { id: path, inlineTemplate: true }).content };
+      try {
+        const { descriptor, errors } = parse(await readFile(path, "utf8"), { filename: path });
+        if (errors.length) throw errors[0];
+        return { contents: compileScript(descriptor, { id: path, inlineTemplate: true }).content };
+      } catch (error) {
+        return { errors: [{ text: error.message }] };
+      }
     });
   },
 };
@@ -49,16 +58,18 @@ const options = {
   outdir: "../{{ cookiecutter.project_slug }}/static/built",
   bundle: true,
   format: "esm",
-  splitting: true,
   minify: !watch,
   sourcemap: watch,
-  assetNames: "[name]-[hash]", // files that CSS refers to
-  chunkNames: "[name]-[hash]",
+  assetNames: "[name]-[hash]", // of files that CSS refers to
   loader: { ".jpg": "file", ".png": "file", ".svg": "file", ".webp": "file", ".woff2": "file" },
 {% if cookiecutter.frontend == "react" %}
   jsx: "automatic",
 {% elif cookiecutter.frontend == "vue" %}
-  define: { __VUE_OPTIONS_API__: "false", __VUE_PROD_DEVTOOLS__: "false", __VUE_PROD_HYDRATION_MISMATCH_DETAILS__: "false" },
+  define: {
+    __VUE_OPTIONS_API__: "false",
+    __VUE_PROD_DEVTOOLS__: "false",
+    __VUE_PROD_HYDRATION_MISMATCH_DETAILS__: "false",
+  },
 {% endif %}
 {% if cookiecutter.frontend == "vue" and cookiecutter.use_tailwind %}
   plugins: [tailwind, vue],
@@ -67,11 +78,11 @@ const options = {
 {% elif cookiecutter.frontend == "vue" %}
   plugins: [vue],
 {% endif %}
-  logLevel: "info", // it prints the errors
+  logLevel: "info",
 };
 
 if (watch) {
   await (await esbuild.context(options)).watch();
 } else {
-  await esbuild.build(options).catch(() => process.exit(1));
+  await esbuild.build(options).catch(() => process.exit(1)); // it has printed the error
 }
