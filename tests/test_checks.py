@@ -11,6 +11,7 @@ import pytest
 import yaml
 from conftest import ENVIRONMENT, ROWS, check_workflows, each_combination, run
 from stacks import report, wait_for
+from test_files import has_assets
 
 NGINX_VARIABLES = {"MAX_CONTENT_LENGTH": "1048576", "RATE_BURST": "100", "RATE_LIMIT": "50r/s"}
 needs_compose = pytest.mark.skipif(
@@ -67,9 +68,9 @@ def test_compose_files_have_exactly_the_chosen_services(project, chosen):
         *(["worker", "beat", "queue"] if chosen["use_worker"] else []),
     }
 
-    for files in ([], ["--file=compose.yaml"]):
+    for files, further in (([], {"assets"}), (["--file=compose.yaml"], set())):
         config = run("docker", "compose", *files, "config", "--services", cwd=project)
-        assert set(config.stdout.split()) == services
+        assert set(config.stdout.split()) == services | (further if has_assets(chosen) else set())
 
 
 @each_combination("use_nginx")
