@@ -37,9 +37,9 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     worker.init_app(app)
 {% endif %}
     toolbar.init_app(app)
-
+{{ "\n    app.register_blueprint(greeting.bp)" if cookiecutter.frontend != "none" }}
 {% if cookiecutter.use_postgres %}
     app.register_blueprint(notes.bp)
 {% endif %}
     app.register_blueprint(home.bp)
-{{ "    app.register_blueprint(greeting.bp)\n" if cookiecutter.frontend != "none" }}    return app
+    return app
