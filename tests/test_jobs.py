@@ -163,14 +163,31 @@ def test_running_jobs_are_listed(jobs):
     wait_for(lambda: "slow" in jobs.inside("worker", *celery, "inspect", "active"), 5)
 
 
+def message(body, headers):
+    """Return a message for the worker, as kombu stores it in Redis."""
+    delivery = {"exchange": "", "routing_key": "celery"}
+    given = {"delivery_tag": str(headers), "delivery_info": delivery}
+    content = {"content-type": "application/json", "content-encoding": "utf-8"}
+    return json.dumps({"body": body, "headers": headers, "properties": given, **content})
+
+
+MESSAGES = {
+    "JSONDecodeError": "not JSON",
+    "KeyError('delivery_tag')": '{"body": "{}", "headers": {}, "properties": {}}',
+    "deleted unknown message": message("{}", {}),
+    "unregistered task": message("[[], {}, {}]", {"id": "1", "task": "none"}),
+}
+
+
 def test_message_that_is_no_job_is_logged_and_deleted(jobs):
-    redis_cli(jobs, "lpush", "celery", "garbage")
-    redis_cli(jobs, "lpush", "celery", '{"body": "e30=", "headers": {}, "properties": {}}')
+    for text in MESSAGES.values():
+        redis_cli(jobs, "lpush", "celery", text)
     assert enqueue(jobs, "record", "after-garbage") == 202
 
     wait_for(lambda: runs(jobs)["after-garbage"], 60)
     wait_for(lambda: redis_cli(jobs, "llen", "celery") == "0", 30)
-    assert [line for line in lines(jobs) if "unknown message" in line["message"].lower()]
+    for reason in MESSAGES:
+        wait_for(lambda reason=reason: reason in "\n".join(jobs.logs("worker")), 100)
 
 
 def test_without_the_queue_only_what_enqueues_fails(jobs):
@@ -194,6 +211,19 @@ def test_without_the_queue_only_what_enqueues_fails(jobs):
     assert "count_words" in logged[-1]
     assert enqueued.status == 503
     assert took < 4
+
+
+def test_job_is_refused_within_two_seconds_while_the_queue_hangs(jobs):
+    jobs.pause(jobs.containers()["queue"]["Id"])
+    seconds = []
+    for number in range(5):
+        begun = time.monotonic()
+        assert enqueue(jobs, "record", f"hung-{number}") == 503
+        seconds.append(time.monotonic() - begun)
+    jobs.compose("unpause", "queue")
+
+    report(f"queue hung: job refused after {max(seconds):.1f} s at most")
+    assert max(seconds) <= 2
 
 
 def test_full_queue_refuses_jobs_and_loses_none(jobs):

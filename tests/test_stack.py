@@ -7,7 +7,9 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from html import unescape
+from urllib.parse import urljoin
 
 import pytest
 from conftest import BARE, COMBINATIONS, ENVIRONMENT, FULL, change, name_of, run
@@ -68,34 +70,97 @@ def test_body_that_is_too_large_is_rejected(stack, chunked):
     assert kind == "application/problem+json"
 
 
-def address_of_stylesheet(stack):
-    return re.search(r'href="(/static/style\.css\?v=\w+)"', stack.get("/").text)[1]
+def stylesheet(stack):
+    """Return the paths of the stylesheet: of the page, without a version, and with another."""
+    path = re.search(r'href="(/static/v[0-9a-f]{8}/style\.css)"', stack.get("/").text)[1]
+    return path, "/static/style.css", "/static/v00000000/style.css"
 
 
-def test_browsers_can_cache_static_files(stack):
-    address = address_of_stylesheet(stack)
+def test_browsers_can_cache_static_files_with_their_version(stack):
+    current, *others = stylesheet(stack)
+    neighbour = urljoin(current, "favicon.svg")  # as url(favicon.svg) in the stylesheet
 
-    response = stack.get(address)
-    outdated = stack.get(re.sub(r"\w+$", "00000000", address))
-
-    assert response.status == outdated.status == 200
-    assert "max-age=31536000" in response.getheader("Cache-Control")
-    assert outdated.getheader("Cache-Control") == "no-cache"
-    assert response.headers.get_all("X-Content-Type-Options") == ["nosniff"]
+    for path in (current, neighbour):
+        assert stack.get(path).status == 200
+        cached = stack.get(path).getheader("Cache-Control")
+        assert cached == "public, max-age=31536000, immutable"
+    for path in others:
+        response = stack.get(path)
+        assert response.status == 200
+        assert response.getheader("Cache-Control") == "no-cache"
+        assert response.headers.get_all("X-Content-Type-Options") == ["nosniff"]
+    assert stack.get(current.replace("style", "none")).status == 404
 
 
 def test_nginx_serves_static_files_of_its_version(stack):
     stack.needs("use_nginx")
-    address = address_of_stylesheet(stack)
-    plain = address.partition("?")[0]
-    addresses = (address, plain, f"{plain}?v=00000000")
 
-    numbers = [stack.get(each).getheader("X-Request-ID") for each in addresses]
+    numbers = [stack.get(path).getheader("X-Request-ID") for path in stylesheet(stack)]
 
     wait_for(lambda: any(numbers[-1] in line for line in stack.logs("nginx")), 5)
     logged = [json.loads(line) for line in stack.logs("nginx")]
     proxied = {line["request_id"]: line["upstream_status"] != "" for line in logged}
     assert [proxied[number] for number in numbers] == [False, False, True]
+
+
+def test_nginx_serves_static_files_that_are_compressed_in_the_image(stack):
+    stack.needs("use_nginx")
+    path = stylesheet(stack)[0]
+    file = stack.inside("nginx", "wc", "-c", f"/srv{path}.gz").split()[0]
+
+    plain, compressed = stack.get(path), stack.get(path, "HEAD", Accept_Encoding="gzip")
+
+    assert plain.getheader("Content-Encoding") is None
+    assert compressed.getheader("Content-Encoding") == "gzip"
+    assert compressed.getheader("Content-Length") == file
+    assert plain.getheader("Vary") == compressed.getheader("Vary") == "Accept-Encoding"
+
+
+CDN = """
+server {
+    listen 8080;
+    location / { proxy_pass http://origin; proxy_set_header Host localhost; }
+}
+"""
+
+
+@pytest.mark.parametrize("with_nginx", [True, False], ids=["nginx", "direct"])
+def test_cdn_serves_static_files(engine, cookies_session, tmp_path, with_nginx):
+    """Another nginx stands for the CDN."""
+    host, origin = "http://127.0.0.1:8189", "nginx:8080" if with_nginx else "web:8000"
+    tmp_path.chmod(0o755)
+    (tmp_path / "default.conf").write_text(CDN.replace("origin", origin))
+    with trial(cookies_session, BARE | {"use_nginx": with_nginx}, "cdn", 8188) as stack:
+        with (stack.project / ".env").open("a") as settings:
+            settings.write(f"STATIC_HOST={host}\n")
+        stack.up()
+        options = [
+            "--rm",
+            "--detach",
+            f"--network={stack.name}_front",
+            "--publish=127.0.0.1:8189:8080",
+        ]
+        mount = f"--volume={tmp_path}/default.conf:/etc/nginx/conf.d/default.conf:ro"
+        image = "nginxinc/nginx-unprivileged:1.30"
+        run("docker", "run", *options, mount, "--name=trial-cdn", image, cwd=tmp_path)
+        try:
+            page = stack.get("/")
+            urls = re.findall(r'href="([^"]*/static/[^"]+)"', page.text)
+            cdn = replace(stack, port=8189)
+            wait_for(lambda: cdn.get("/livez").status == 200, 10)
+            files = [cdn.get(url.removeprefix(host), Origin="http://localhost") for url in urls]
+        finally:
+            run("docker", "stop", "--time=1", "trial-cdn", cwd=tmp_path)
+
+    assert len(urls) == 2
+    assert all(url.startswith(f"{host}/static/v") for url in urls)
+    policy = page.getheader("Content-Security-Policy").split("; ")
+    assert policy[0] == f"default-src 'self' {host}"
+    for file in files:
+        assert file.status == 200
+        assert file.getheader("Access-Control-Allow-Origin") == "*"
+        assert file.getheader("Cross-Origin-Resource-Policy") == "cross-origin"
+        assert file.getheader("Cache-Control") == "public, max-age=31536000, immutable"
 
 
 def test_notes_can_be_written_and_read(stack):

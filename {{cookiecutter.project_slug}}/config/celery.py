@@ -8,8 +8,7 @@ task_acks_late = True
 task_reject_on_worker_lost = True
 task_retry_on_worker_lost = True  # no more than max_retries times
 
-# Seconds. A message that is not deleted for visibility_timeout is delivered again: this has to be
-# longer than a job may take, and longer than the delay of each retry.
+# Seconds. No job, and no delay of a retry, may exceed visibility_timeout: the job would run again.
 task_soft_time_limit = 50
 task_time_limit = 60
 worker_soft_shutdown_timeout = 25  # jobs that are still running then return to the queue
@@ -17,7 +16,7 @@ broker_transport_options = {
     "visibility_timeout": 90,
     "unacked_restore_throttle": 1,  # looks for such messages every 10 seconds
     "socket_connect_timeout": 0.5,
-    "socket_timeout": 1.5,
+    "socket_timeout": 0.9,  # kombu tries twice
     "max_retries": 1,
     "interval_start": 0,
 }

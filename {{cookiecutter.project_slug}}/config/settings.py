@@ -86,6 +86,11 @@ TRUSTED_HOSTS = env.list(
 )
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0, validate=validate.Range(0, 8))
 MAX_CONTENT_LENGTH = env.int("MAX_CONTENT_LENGTH", 1_048_576, validate=validate.Range(1))
+STATIC_HOST = env.str(
+    "STATIC_HOST",
+    "",
+    validate=validate.Regexp(r"(https?://[^/\s]+)?$", error="Must be like https://example.com."),
+)
 
 # Logs
 LOG_LEVEL = env.str(
@@ -122,7 +127,6 @@ REDIS_URL = secret(env.str, "REDIS_URL", in_development(None), validate=valid_re
 
 # The queue of background jobs; in development, jobs run in the process that enqueues them
 QUEUE_URL = secret(env.str, "QUEUE_URL", in_development(None), validate=valid_redis)
-WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", 2, validate=validate.Range(1, 64))
 {% endif %}
 
 try:

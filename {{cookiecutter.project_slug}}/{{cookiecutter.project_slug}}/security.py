@@ -1,6 +1,6 @@
 """Security headers and proxies; ``config/settings.py`` sets hosts, cookies and size limits."""
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 # Recommended by the OWASP Secure Headers Project: https://owasp.org/www-project-secure-headers/
@@ -30,6 +30,9 @@ def add_headers(response: Response) -> Response:
     """Add each header that the view has not set itself."""
     given = {name.lower() for name, _ in response.headers}  # faster than setdefault()
     response.headers.extend(item for item in HEADERS.items() if item[0].lower() not in given)
+    if host := current_app.config["STATIC_HOST"]:
+        policy = response.headers["Content-Security-Policy"]
+        response.headers["Content-Security-Policy"] = policy.replace("src 'self'", f"src 'self' {host}")
     if request.is_secure:  # over HTTP, browsers ignore it: RFC 6797, section 7.2
         response.headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
     return response

@@ -9,7 +9,7 @@ from typing import Any
 
 from celery import Celery, Task, signals
 from celery.exceptions import Retry, SoftTimeLimitExceeded
-from flask import Flask, g, has_app_context
+from flask import Flask, g
 from kombu.exceptions import OperationalError
 from werkzeug.exceptions import ServiceUnavailable
 
@@ -34,15 +34,19 @@ def init_app(app: Flask) -> None:
                 return self.run(*args, **kwargs)
 
     url = app.config["QUEUE_URL"]
-    celery = Celery(app.name, broker=url, task_cls=AppTask, config_source="config.celery")
-    celery.conf.update(task_always_eager=not url, beat_schedule=tasks.SCHEDULE)
-    celery.conf.update(worker_concurrency=app.config["WORKER_CONCURRENCY"])
+    celery = Celery(app.name, task_cls=AppTask, config_source="config.celery")
+    celery.conf.update(broker_url=url or "memory://", task_always_eager=not url)
+    celery.conf.update(beat_schedule=tasks.SCHEDULE)
     celery.set_default()
     app.extensions["celery"] = celery
     problem = ServiceUnavailable("The queue is unavailable.", retry_after=5)
     app.register_error_handler(OperationalError, lambda _: app.handle_http_exception(problem))
-    if url:
-        health.add_check(app, "queue", lambda: celery.connection_for_write().connect().close())
+
+    def connect() -> None:
+        with celery.connection_for_write() as connection:
+            connection.connect()
+
+    health.add_check(app, "queue", connect)
 
 
 @contextmanager
@@ -74,8 +78,7 @@ def enqueue(task: Task, *args: Any) -> None:
 @signals.before_task_publish.connect
 def add_request_id(headers: dict[str, Any], **_: Any) -> None:
     """Pass the ID of the request to the job."""
-    if has_app_context():
-        headers["request_id"] = g.get("request_id")
+    headers["request_id"] = g.get("request_id") if g else None
 
 
 @signals.setup_logging.connect
