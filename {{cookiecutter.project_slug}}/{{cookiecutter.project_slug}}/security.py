@@ -31,8 +31,9 @@ def add_headers(response: Response) -> Response:
     given = {name.lower() for name, _ in response.headers}  # faster than setdefault()
     response.headers.extend(item for item in HEADERS.items() if item[0].lower() not in given)
     if host := current_app.config["STATIC_HOST"]:
-        csp = response.headers["Content-Security-Policy"].replace("src 'self'", f"src 'self' {host}")
-        response.headers["Content-Security-Policy"] = csp
+        policy = response.headers["Content-Security-Policy"]
+        policy = policy.replace("src 'self'", f"src 'self' {host}")
+        response.headers["Content-Security-Policy"] = policy
     if request.is_secure:  # over HTTP, browsers ignore it: RFC 6797, section 7.2
         response.headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
     return response
