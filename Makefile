@@ -34,8 +34,9 @@ bench-quick: .venv/ready ## Measure in fewer and shorter rounds, and print the t
 	python benchmarks/run.py --quick
 
 .PHONY: picture
-picture: .venv/ready ## Draw docs/terminal.svg and docs/page.png, with Docker and Chromium
+picture: .venv/ready ## Draw the pictures in docs/, with Docker and Chromium
 	python docs/picture.py
+	PICTURES=docs/frontend pytest tests/test_frontend.py -k telephone
 
 .venv/ready: pyproject.toml
 	python3 -m venv .venv

@@ -1,4 +1,4 @@
-"""Delete the files of declined options, write .env and uv.lock, and print the next steps."""
+"""Delete the files of declined options, write .env and the locks, and print the next steps."""
 
 import json
 import runpy
@@ -24,6 +24,7 @@ OWNED = {
         "tests/test_notes.py",
         "tests/test_words.py",
     ],
+    "frontend": [PACKAGE / "greeting.py", "tests/test_greeting.py"],
     "use_redis": [PACKAGE / "cache.py", "tests/test_cache.py"],
     "use_nginx": ["nginx", "bin/deploy"],
     "use_worker": [
@@ -37,17 +38,46 @@ OWNED = {
         "tests/test_worker.py",
     ],
 }
+# Where the files of a front end belong that are in assets/variants/
+VARIANTS = {
+    ".html": PACKAGE / "templates",
+    ".js": Path("assets/js"),
+    ".jsx": Path("assets/js"),
+    ".vue": Path("assets/js"),
+}
 LOCK_SECONDS = 60
 
 
 def prune(answers, root=Path()):
     """Delete the paths of declined options."""
     for option, paths in OWNED.items():
-        for path in paths if not answers[option] else []:
+        for path in paths if answers[option] in (False, "none") else []:
             if (root / path).is_dir():
                 shutil.rmtree(root / path)
             else:
                 (root / path).unlink(missing_ok=True)
+
+
+def has_assets(answers):
+    """Return whether esbuild builds scripts or styles."""
+    return answers["use_tailwind"] or answers["frontend"] != "none"
+
+
+def choose_frontend(answers, root=Path()):
+    """Move the files of the chosen front end to their places; later folders replace files."""
+    variants = root / "assets/variants"
+    tailwind = ["tailwind"] if answers["use_tailwind"] else []
+    for folder in ["any", answers["frontend"], *tailwind] if has_assets(answers) else []:
+        for file in (variants / folder).iterdir():
+            place = root / VARIANTS[file.suffix]
+            place.mkdir(exist_ok=True)
+            file.replace(place / file.name)
+    shutil.rmtree(variants)
+    style = root / PACKAGE / "static/style.css"
+    if has_assets(answers):
+        style.replace(root / "assets/css/style.css")
+    else:
+        shutil.rmtree(root / "assets")
 
 
 def write_env():
@@ -55,18 +85,29 @@ def write_env():
     runpy.run_path("bin/env")["write"](Path.cwd())
 
 
-def lock():
-    """Write uv.lock, and return whether that succeeded."""
-    if not (uv := shutil.which("uv")):
+def lock(answers):
+    """Write the lock files, and return what is missing and the program that it needs."""
+    commands = {"uv.lock": ["uv", "lock", "--quiet"]}
+    if has_assets(answers):
+        commands["assets/package-lock.json"] = ["npm", "install", "--package-lock-only"]
+    return {
+        file: command[0] for file, command in commands.items() if not written(Path(file), *command)
+    }
+
+
+def written(file, program, *arguments):
+    """Run a program in the directory of ``file``, and return whether it wrote the file."""
+    if not (found := shutil.which(program)):
         return False
+    options = {"cwd": file.parent, "capture_output": True, "timeout": LOCK_SECONDS}
     try:
-        done = subprocess.run([uv, "lock", "--quiet"], capture_output=True, timeout=LOCK_SECONDS)
+        done = subprocess.run([found, *arguments], **options)
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return done.returncode == 0 and Path("uv.lock").exists()  # in a workspace it is elsewhere
+    return done.returncode == 0 and file.exists()  # in a workspace it is elsewhere
 
 
-def next_steps(answers, locked):
+def next_steps(answers, missing):
     """Return the commands to run next, in at most eight lines."""
     lines = [
         f"{answers['project_slug']} is ready:",
@@ -75,12 +116,15 @@ def next_steps(answers, locked):
         "  make run    # start it without Docker, on http://127.0.0.1:8000",
         "  make help   # list all commands",
     ]
-    if not locked:
-        lines.append("uv.lock is missing (it needs uv and a network connection): run `make lock`.")
+    for file, program in missing.items():
+        lines.append(
+            f"{file} is missing (it needs {program} and a network connection): run `make lock`."
+        )
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
     prune(ANSWERS)
+    choose_frontend(ANSWERS)
     write_env()
-    print(next_steps(ANSWERS, lock()))
+    print(next_steps(ANSWERS, lock(ANSWERS)))

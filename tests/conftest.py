@@ -16,12 +16,12 @@ pytest_plugins = ["stacks"]
 TEMPLATE = Path(__file__).parents[1]
 OPTIONS = [name for name, answers in pairwise.questions().items() if answers[0] is True]
 SERVICES = OPTIONS[:3]  # the sizes of a full project are those with these options
-BARE = dict.fromkeys(OPTIONS, False)
+BARE = dict.fromkeys(OPTIONS, False) | {"frontend": "none"}
 FULL = BARE | dict.fromkeys(SERVICES, True)
 # Containers: each combination of the services, in turns with all other options and with none
-OTHERS = OPTIONS[3:]
+OTHERS = [option for option in OPTIONS[3:] if option != "use_tailwind"]  # see test_frontend.py
 COMBINATIONS = [
-    dict(zip(SERVICES, chosen, strict=True)) | dict.fromkeys(OTHERS, sum(chosen) % 2 == 1)
+    BARE | dict(zip(SERVICES, chosen, strict=True)) | dict.fromkeys(OTHERS, sum(chosen) % 2 == 1)
     for chosen in itertools.product([True, False], repeat=len(SERVICES))
 ]
 SETTINGS = set(
@@ -49,7 +49,7 @@ ENVIRONMENT = {
 
 def name_of(combination: dict) -> str:
     """Return what was chosen, such as ``postgres-nginx``, or ``bare`` for nothing."""
-    named = [str(a) for a in combination.values() if a not in (True, False)]
+    named = [str(a) for a in combination.values() if a not in (True, False, "none")]
     options = [o.removeprefix("use_") for o in OPTIONS if combination.get(o)]
     return "-".join(options + named) or "bare"
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 TEMPLATE = Path(__file__).parents[1]
 TEXT_ONLY = {"license"}
+UNRELATED = {("python_version", "frontend")}  # of which no file depends on both
 
 
 def questions():
-    """Return the answers to each question that changes code, those of the full project first."""
+    """Return the answers to each question that changes code: full project first, smallest last."""
     asked = json.loads((TEMPLATE / "cookiecutter.json").read_text())
     return {
-        name: default if isinstance(default, list) else [True, False]
+        name: sorted(default, key="none".__eq__) if isinstance(default, list) else [True, False]
         for name, default in asked.items()
         if isinstance(default, list | bool) and not name.startswith("_") and name not in TEXT_ONLY
     }
@@ -31,6 +32,7 @@ def all_pairs(answers):
     return {
         ((one, a), (other, b))
         for one, other in itertools.combinations(answers, 2)
+        if (one, other) not in UNRELATED
         for a, b in itertools.product(answers[one], answers[other])
     }
 
@@ -40,13 +42,18 @@ def table(answers):
     rows = [{name: given[end] for name, given in answers.items()} for end in (0, -1)]
     missing = all_pairs(answers) - pairs(rows[0]) - pairs(rows[1])
     while missing:
-        row = dict(min(missing, key=repr))
-        for name, given in answers.items():
-            if name not in row:
-                row[name] = max(given, key=lambda one, name=name: gain({**row, name: one}, missing))
-        rows.append({name: row[name] for name in answers})
+        filled = [fill(dict(pair), answers, missing) for pair in sorted(missing, key=repr)]
+        rows.append(max(filled, key=lambda row: len(pairs(row) & missing)))
         missing -= pairs(rows[-1])
     return rows
+
+
+def fill(row, answers, missing):
+    """Add an answer to each other question, with as many missing pairs as possible."""
+    for name, given in answers.items():
+        if name not in row:
+            row[name] = max(given, key=lambda one, name=name: gain({**row, name: one}, missing))
+    return {name: row[name] for name in answers}
 
 
 def gain(row, missing):

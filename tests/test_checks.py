@@ -11,6 +11,7 @@ import pytest
 import yaml
 from conftest import ENVIRONMENT, ROWS, check_workflows, each_combination, run
 from stacks import report, wait_for
+from test_files import has_assets
 
 NGINX_VARIABLES = {"MAX_CONTENT_LENGTH": "1048576", "RATE_BURST": "100", "RATE_LIMIT": "50r/s"}
 needs_compose = pytest.mark.skipif(
@@ -67,9 +68,9 @@ def test_compose_files_have_exactly_the_chosen_services(project, chosen):
         *(["worker", "beat", "queue"] if chosen["use_worker"] else []),
     }
 
-    for files in ([], ["--file=compose.yaml"]):
+    for files, further in (([], {"assets"}), (["--file=compose.yaml"], set())):
         config = run("docker", "compose", *files, "config", "--services", cwd=project)
-        assert set(config.stdout.split()) == services
+        assert set(config.stdout.split()) == services | (further if has_assets(chosen) else set())
 
 
 @each_combination("use_nginx")
@@ -163,14 +164,15 @@ def test_help_lists_the_targets(project, chosen):
 
 @pytest.mark.xdist_group("bare")
 def test_targets_need_only_python_and_make(bake, monkeypatch, tmp_path):
-    for name in ("python3", "make", "sed", "awk", "sh", "git"):
+    for name in "python3 make sed awk sh git dirname realpath touch".split():
         target = sys._base_executable if name == "python3" else shutil.which(name)
         (tmp_path / name).symlink_to(target)
     monkeypatch.setenv("PATH", str(tmp_path))
-    project = bake(use_postgres=False, use_redis=False, use_nginx=False)
+    project = bake(use_postgres=False, use_redis=False, use_nginx=False, frontend="htmx")
     assert not (project / "uv.lock").exists()
 
-    run("make", "uv.lock", "test", cwd=project, PATH=str(tmp_path))
+    run("make", "uv.lock", "test", "assets", cwd=project, PATH=str(tmp_path))
 
     assert (project / "uv.lock").exists()
     assert (project / ".tools/bin/uv").exists()
+    assert (project / "my_service/static/built/app.js").exists()  # by a Node.js from PyPI

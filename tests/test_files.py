@@ -13,7 +13,7 @@ ALWAYS = """
     bin/healthcheck config/__init__.py config/gunicorn.py config/settings.py
     my_service/__init__.py my_service/assets.py my_service/errors.py my_service/health.py
     my_service/home.py my_service/logs.py my_service/security.py my_service/toolbar.py
-    my_service/static/favicon.svg my_service/static/style.css my_service/templates/base.html
+    my_service/static/favicon.svg my_service/templates/base.html
     my_service/templates/error.html my_service/templates/home.html tests/conftest.py
     tests/test_assets.py tests/test_errors.py tests/test_health.py tests/test_home.py
     tests/test_logs.py tests/test_security.py tests/test_server.py tests/test_settings.py
@@ -37,12 +37,37 @@ OWNED = {
         tests/test_worker.py
     """.split(),
 }
+# What each answer brings, beside the files of every front end
+FRONTENDS = {
+    "none": ["assets/js/app.js"],  # for Tailwind
+    "htmx": ["assets/js/app.js", "my_service/templates/greeting.html"],
+    "hotwire": ["assets/js/app.js", "my_service/templates/greeting.html"],
+    "alpine": ["assets/js/app.js"],
+    "vue": ["assets/js/app.js", "assets/js/Greeting.vue"],
+    "react": ["assets/js/app.jsx", "assets/js/Greeting.jsx"],
+    "jquery": ["assets/js/app.js"],
+}
+GREETING = ["my_service/greeting.py", "tests/test_greeting.py"]
+ASSETS = """
+    assets/.npmrc assets/build.mjs assets/package.json assets/package-lock.json
+    assets/css/app.css assets/css/style.css my_service/templates/example.html
+""".split()
 NAMES = {
     "use_postgres": "postgres|psql|psycopg|sqlalchemy|alembic|migrat|database|sqlite|pg_",
     "use_redis": "redis_|cachelib|flask.caching|memoize",
     "use_nginx": "nginx",
     "use_worker": "celery|queue|enqueue|beat|background job",
+    "use_tailwind": "tailwind",
 }
+NAMES_OF_FRONTENDS = {
+    "htmx": "htmx|hx-",
+    "hotwire": "hotwire|turbo|stimulus",
+    "alpine": "alpine|x-data",
+    "vue": r"\bvue\b",
+    "react": r"\breact\b|jsx",
+    "jquery": "jquery",
+}
+NAMES_OF_ASSETS = r"esbuild|\bnpm\b|\bnode\b|node_modules|assets/|static/built|bundle|variants"
 
 
 def texts(project):
@@ -50,9 +75,19 @@ def texts(project):
     return {path: (project / path).read_bytes().decode() for path in files_of(project) - {".env"}}
 
 
+def has_assets(chosen):
+    """Return whether esbuild builds scripts or styles."""
+    return chosen["use_tailwind"] or chosen["frontend"] != "none"
+
+
 @each_combination()
 def test_project_has_exactly_the_files_of_its_options(fresh, chosen):
-    owned = [file for option in OPTIONS if chosen[option] for file in OWNED[option]]
+    owned = [file for option in OPTIONS if chosen[option] for file in OWNED.get(option, [])]
+    owned += GREETING if chosen["frontend"] != "none" else []
+    if has_assets(chosen):
+        owned += ASSETS + FRONTENDS[chosen["frontend"]]
+    else:
+        owned += ["my_service/static/style.css"]
 
     if chosen["use_postgres"] and chosen["use_worker"]:
         owned += ["my_service/migrations/0002_add_words.py", "tests/test_words.py"]
@@ -62,15 +97,19 @@ def test_project_has_exactly_the_files_of_its_options(fresh, chosen):
 
 @each_combination()
 def test_declined_option_leaves_no_trace(fresh, chosen):
-    declined = "|".join(NAMES[option] for option in OPTIONS if not chosen[option])
+    declined = [NAMES[option] for option in OPTIONS if not chosen[option]]
+    declined += [names for name, names in NAMES_OF_FRONTENDS.items() if name != chosen["frontend"]]
     if not chosen["use_redis"] and not chosen["use_worker"]:
-        declined += "|redis"
+        declined.append("redis")
+    if not has_assets(chosen):
+        declined.append(NAMES_OF_ASSETS)
 
     traces = [
         f"{path}:{number}: {line}"
         for path, text in texts(fresh).items()
         for number, line in enumerate([path, *text.splitlines()])
-        if declined and re.search(declined, line, re.IGNORECASE)
+        if not path.endswith("package-lock.json")
+        if re.search("|".join(declined), line, re.IGNORECASE)
     ]
 
     assert traces == []
@@ -98,7 +137,8 @@ def test_files_have_no_stray_whitespace_or_tags(fresh):
         most = 2 if python else 1
         assert "\n" * (most + 2) not in text, path
         assert "cookiecutter" not in text.replace("[tool.cookiecutter-flask-docker]", ""), path
-        assert path == "uv.lock" or not re.search("amd64|x86|arm64|aarch|platform[=:]", text), path
+        if not path.endswith(("uv.lock", "package-lock.json")):
+            assert not re.search("amd64|x86|arm64|aarch|platform[=:]", text), path
         text = text.replace("${{ github.", "").replace("{{.", "")
         if not path.endswith(foreign):
             assert not re.search(r"\{\{|\{%|\{#|#\}|%\}", text), path

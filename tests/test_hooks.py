@@ -19,6 +19,8 @@ ANSWERS = {
     "use_postgres": False,
     "use_redis": True,
     "use_nginx": False,
+    "frontend": "none",
+    "use_tailwind": False,
     "__port": "8000",
 }
 
@@ -121,10 +123,13 @@ def test_paths_of_options_exist_in_the_template(hook):
 
 
 def test_message_has_at_most_eight_lines(post):
-    for has_lock in (True, False):
-        message = post["next_steps"](ANSWERS, has_lock)
+    both = {"uv.lock": "uv", "assets/package-lock.json": "npm"}
+    for missing in ({}, {"uv.lock": "uv"}, both):
+        message = post["next_steps"](ANSWERS, missing)
         assert len(message.splitlines()) <= 8
-        assert ("make lock" in message) is not has_lock
+        assert message.count("make lock") == len(missing)
+        for file, program in missing.items():
+            assert f"{file} is missing (it needs {program} " in message
 
 
 @pytest.mark.parametrize(
@@ -144,5 +149,8 @@ def test_failed_lock_is_not_an_error(post, monkeypatch, tmp_path, outcome):
 
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "assets").mkdir()
 
-    assert post["lock"]() is False
+    missing = post["lock"](ANSWERS | {"frontend": "vue"})
+
+    assert missing == {"uv.lock": "uv", "assets/package-lock.json": "npm"}

@@ -58,9 +58,9 @@ def test_pages_refer_to_the_cdn(app: Flask, client: FlaskClient) -> None:
 
     page = client.get("/")
 
-    assert 'href="https://cdn.example.com/static/style.css"' in page.text
+    assert 'href="https://cdn.example.com/static/favicon.svg"' in page.text
     policy = page.headers["Content-Security-Policy"].split("; ")
     assert policy[0] == "default-src 'self' https://cdn.example.com"
-    with client.get("/static/style.css") as file:
+    with client.get("/static/favicon.svg") as file:
         assert file.headers["Access-Control-Allow-Origin"] == "*"
         assert file.headers["Cross-Origin-Resource-Policy"] == "cross-origin"

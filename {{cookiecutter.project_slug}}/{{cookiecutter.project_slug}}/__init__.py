@@ -7,7 +7,7 @@ from flask import Flask
 
 from . import (
     assets,{{ "\n    cache," if cookiecutter.use_redis }}{{ "\n    database," if cookiecutter.use_postgres }}
-    errors,
+    errors,{{ "\n    greeting," if cookiecutter.frontend != "none" }}
     health,
     home,
     logs,{{ "\n    notes," if cookiecutter.use_postgres }}
@@ -37,7 +37,7 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     worker.init_app(app)
 {% endif %}
     toolbar.init_app(app)
-
+{{ "\n    app.register_blueprint(greeting.bp)" if cookiecutter.frontend != "none" }}
 {% if cookiecutter.use_postgres %}
     app.register_blueprint(notes.bp)
 {% endif %}

@@ -7,7 +7,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'self'; base-uri 'self'; form-action 'self'; "
-    "frame-ancestors 'none'; object-src 'none'",
+    "frame-ancestors 'none'; object-src 'none'{{ "; \"\n    # The style of Turbo's progress bar; if it changes, the browser's console shows the new hash\n    \"style-src 'self' 'sha256-WAyOw4V+FqDc35lQPyRADLBWbuNK8ahvYEaQIYF1+Ps='" if cookiecutter.frontend == "hotwire" }}",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -32,7 +32,8 @@ def add_headers(response: Response) -> Response:
     response.headers.extend(item for item in HEADERS.items() if item[0].lower() not in given)
     if host := current_app.config["STATIC_HOST"]:
         policy = response.headers["Content-Security-Policy"]
-        response.headers["Content-Security-Policy"] = policy.replace("'self'", f"'self' {host}", 1)
+        policy = policy.replace("src 'self'", f"src 'self' {host}")
+        response.headers["Content-Security-Policy"] = policy
     if request.is_secure:  # over HTTP, browsers ignore it: RFC 6797, section 7.2
         response.headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
     return response

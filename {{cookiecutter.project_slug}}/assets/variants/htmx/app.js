@@ -1,0 +1,3 @@
+// The entry of the bundle: import scripts, styles and packages here.
+import "../css/app.css";
+import "htmx.org";

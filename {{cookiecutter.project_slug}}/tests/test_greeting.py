@@ -1,0 +1,6 @@
+from flask.testing import FlaskClient
+
+
+def test_greeting_contains_the_name(client: FlaskClient) -> None:
+    assert "Hello, Ada!" in client.get("/greeting?name=Ada").text
+    assert "Hello, World!" in client.get("/greeting").text
