@@ -9,7 +9,7 @@ from conftest import BARE, FULL, each_combination, files_of, parameters
 # Lines of the full and of the bare project, without migrations and the load test. "infrastructure"
 # is the package without its examples and tables.
 LIMITS = {
-    "Python": (900, 520),
+    "Python": (900, 525),
     "infrastructure": (515, 315),
     "tests": (1_100, 600),
     "compose.yaml": (165, 165),
@@ -27,7 +27,7 @@ RECORDED = {
     "my_service/__init__.py": 39, "my_service/api.py": 55, "my_service/assets.py": 39,
     "my_service/cache.py": 46, "my_service/database.py": 93, "my_service/errors.py": 41,
     "my_service/health.py": 49, "my_service/home.py": 20, "my_service/logs.py": 89,
-    "my_service/models.py": 49, "my_service/notes.py": 87, "my_service/security.py": 38,
+    "my_service/models.py": 49, "my_service/notes.py": 87, "my_service/security.py": 39,
     "my_service/toolbar.py": 23, "nginx/nginx.conf.template": 109, "tests/conftest.py": 119,
     "tests/test_api.py": 74, "tests/test_assets.py": 66, "tests/test_cache.py": 74,
     "tests/test_database.py": 130, "tests/test_errors.py": 36, "tests/test_health.py": 32,
