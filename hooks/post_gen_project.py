@@ -13,6 +13,10 @@ PACKAGE = Path(ANSWERS["project_slug"])
 OWNED = {
     "use_postgres": [
         "postgres",
+        "bin/backup",
+        "bin/drill",
+        "bin/restore",
+        "bin/rows.sql",
         PACKAGE / "api.py",
         PACKAGE / "database.py",
         PACKAGE / "migrations",

@@ -21,7 +21,7 @@ ALWAYS = """
 """.split()
 OWNED = {
     "use_postgres": """
-        my_service/api.py my_service/database.py my_service/models.py my_service/notes.py
+        bin/backup bin/drill bin/restore bin/rows.sql my_service/api.py my_service/database.py my_service/models.py my_service/notes.py
         my_service/migrations/0001_create_notes.py my_service/migrations/script.py.mako
         postgres/init.sql tests/test_api.py tests/test_database.py tests/test_migrations.py
         tests/test_notes.py
@@ -80,8 +80,9 @@ def test_declined_option_leaves_no_trace(fresh, chosen):
 def test_only_programs_are_executable(fresh, chosen):
     programs = {path for path in files_of(fresh) if (fresh / path).stat().st_mode & stat.S_IXUSR}
 
-    deploy = {"bin/deploy"} if chosen["use_nginx"] else set()
-    assert programs == {"bin/env", "bin/healthcheck"} | deploy
+    owned = {"bin/deploy"} if chosen["use_nginx"] else set()
+    owned |= {"bin/backup", "bin/drill", "bin/restore"} if chosen["use_postgres"] else set()
+    assert programs == {"bin/env", "bin/healthcheck"} | owned
 
 
 @each_combination()
