@@ -8,8 +8,9 @@ from conftest import OPTIONS, WITH_ALL, each_combination, files_of
 
 ALWAYS = """
     .dockerignore .editorconfig .env .env.example .gitattributes .github/dependabot.yml
-    .github/workflows/ci.yml .gitignore .pre-commit-config.yaml Dockerfile LICENSE Makefile
-    README.md compose.override.yaml compose.yaml locustfile.py pyproject.toml uv.lock bin/env
+    .github/workflows/ci.yml .github/workflows/image.yml .gitignore .pre-commit-config.yaml
+    .trivyignore.yaml Dockerfile LICENSE Makefile
+    README.md compose.override.yaml compose.yaml locustfile.py pyproject.toml uv.lock bin/audit bin/env
     bin/healthcheck config/__init__.py config/gunicorn.py config/settings.py
     my_service/__init__.py my_service/assets.py my_service/errors.py my_service/health.py
     my_service/home.py my_service/logs.py my_service/security.py my_service/toolbar.py
@@ -82,7 +83,7 @@ def test_only_programs_are_executable(fresh, chosen):
 
     owned = {"bin/deploy"} if chosen["use_nginx"] else set()
     owned |= {"bin/backup", "bin/drill", "bin/restore"} if chosen["use_postgres"] else set()
-    assert programs == {"bin/env", "bin/healthcheck"} | owned
+    assert programs == {"bin/audit", "bin/env", "bin/healthcheck"} | owned
 
 
 @each_combination()
@@ -95,7 +96,7 @@ def test_files_have_no_stray_whitespace_or_tags(fresh):
         assert not text.startswith("\n"), path
         assert not text.endswith("\n\n"), path
         assert not re.search(r"[ \t]$", text, re.MULTILINE), path
-        python = path.endswith((".py", ".mako")) or text.startswith("#!/usr/bin/env python3\n")
+        python = path.endswith((".py", ".mako")) or re.match("#!.* (python3|uv run .*)\n", text)
         most = 2 if python else 1
         assert "\n" * (most + 2) not in text, path
         assert "cookiecutter" not in text.replace("[tool.cookiecutter-flask-docker]", ""), path
