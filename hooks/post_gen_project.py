@@ -40,6 +40,7 @@ OWNED = {
         "tests/test_words.py",
         "tests/test_worker.py",
     ],
+    "use_metrics": ["grafana", "prometheus", PACKAGE / "metrics.py", "tests/test_metrics.py"],
 }
 LOCK_SECONDS = 60
 

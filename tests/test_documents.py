@@ -46,6 +46,10 @@ ELSEWHERE = {
         "tests/test_jobs.py",
         '"inspect", "active"',
     ),
+    'docker run --detach --network=user_front --volume="$PWD/prometheus:/etc/prometheus:ro" --publish=127.0.0.1:9090:9090 prom/prometheus:v3.5.3': (
+        "tests/test_metrics.py",
+        "docker run .*",
+    ),
     "make bench": ("CONTRIBUTING.md", "`make bench`"),  # by hand: it takes minutes
 }
 

@@ -37,12 +37,17 @@ OWNED = {
         config/celery.py my_service/make_celery.py my_service/tasks.py my_service/templates/jobs.html my_service/worker.py
         tests/test_worker.py
     """.split(),
+    "use_metrics": """
+        grafana/dashboard.json my_service/metrics.py prometheus/alerts.yaml
+        prometheus/alerts_test.yaml prometheus/prometheus.yml tests/test_metrics.py
+    """.split(),
 }
 NAMES = {
     "use_postgres": "postgres|psql|psycopg|sqlalchemy|alembic|migrat|database|sqlite|pg_",
     "use_redis": "redis_|cachelib|flask.caching|memoize",
     "use_nginx": "nginx",
     "use_worker": "celery|queue|enqueue|beat|background job",
+    "use_metrics": "metric|prometheus|grafana",
 }
 
 
@@ -88,7 +93,7 @@ def test_only_programs_are_executable(fresh, chosen):
 
 @each_combination()
 def test_files_have_no_stray_whitespace_or_tags(fresh):
-    foreign = (".html", ".mako", "bin/deploy", "uv.lock")  # braces of their own
+    foreign = (".html", ".mako", "bin/deploy", "dashboard.json", "uv.lock")  # braces of their own
 
     for path, text in texts(fresh).items():
         assert "\r" not in text, path

@@ -124,6 +124,11 @@ REDIS_URL = secret(env.str, "REDIS_URL", in_development(None), validate=valid_re
 QUEUE_URL = secret(env.str, "QUEUE_URL", in_development(None), validate=valid_redis)
 WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", 2, validate=validate.Range(1, 64))
 {% endif %}
+{% if cookiecutter.use_metrics %}
+
+# /metrics; in development, it needs no token
+METRICS_TOKEN = secret(env.str, "METRICS_TOKEN", in_development(None), validate=strong)
+{% endif %}
 
 try:
     env.seal()
