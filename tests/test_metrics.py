@@ -54,7 +54,7 @@ class TestStack:
     pytestmark = docker
 
     def test_totals_are_those_of_the_client_even_after_workers_were_killed(self, stack):
-        series = 'http_requests_total{method="GET",route="/",status="200"}'
+        series = 'http_request_duration_seconds_count{method="GET",route="/",status="200"}'
         before = value(metrics(stack), series)
 
         for _ in range(200):

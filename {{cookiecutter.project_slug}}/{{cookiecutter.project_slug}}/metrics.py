@@ -7,7 +7,7 @@ from time import perf_counter, time
 from typing import Any
 
 from flask import Flask, Response, g, request
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client import CollectorRegistry, Gauge, Histogram, make_wsgi_app
 from prometheus_client.core import REGISTRY, GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 {% if cookiecutter.use_postgres %}
@@ -20,8 +20,8 @@ from . import health
 from .database import db
 {% endif %}
 
-REQUESTS = Counter("http_requests", "Requests.", ["method", "route", "status"])
-DURATION = Histogram("http_request_duration_seconds", "Their duration.", ["method", "route"])
+LABELS = ["method", "route", "status"]
+REQUESTS = Histogram("http_request_duration_seconds", "Duration of requests.", LABELS)
 ACTIVE = Gauge("http_requests_active", "Requests in progress.", multiprocess_mode="livesum")
 {% if cookiecutter.use_postgres %}
 CONNECTIONS = Gauge("database_connections", "Connections in use.", multiprocess_mode="livesum")
@@ -45,8 +45,7 @@ def count(response: Response) -> Response:
     """Count a request by its route: a label for each path or method of a client is too much."""
     rule = request.url_rule
     labels = (request.method, rule.rule) if rule else ("any", "none")
-    REQUESTS.labels(*labels, response.status_code).inc()
-    DURATION.labels(*labels).observe(perf_counter() - g.started)
+    REQUESTS.labels(*labels, response.status_code).observe(perf_counter() - g.started)
     return response
 
 
