@@ -6,10 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-{% if cookiecutter.use_metrics %}
-from prometheus_client.multiprocess import mark_process_dead
-
-{% endif %}
 from config import settings
 
 
@@ -28,6 +24,8 @@ def when_ready(server: Any) -> None:
 def child_exit(server: Any, worker: Any) -> None:
     """Delete what a worker that has exited had in progress; its totals remain."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead
+
         mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 {% endif %}
