@@ -13,6 +13,10 @@ PACKAGE = Path(ANSWERS["project_slug"])
 OWNED = {
     "use_postgres": [
         "postgres",
+        "bin/backup",
+        "bin/drill",
+        "bin/restore",
+        "bin/rows.sql",
         PACKAGE / "api.py",
         PACKAGE / "database.py",
         PACKAGE / "migrations",
@@ -37,6 +41,7 @@ OWNED = {
         "tests/test_words.py",
         "tests/test_worker.py",
     ],
+    "use_metrics": ["grafana", "prometheus", PACKAGE / "metrics.py", "tests/test_metrics.py"],
 }
 # Where the files of a front end belong that are in assets/variants/
 VARIANTS = {

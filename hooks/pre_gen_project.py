@@ -19,16 +19,17 @@ DEVICES = {"aux", "con", "nul", "prn"} | {
 WORDS = {"none", "public", "template0", "template1"} | {"false", "null", "true"}
 # What the generated project imports or runs, and its own directories and modules
 PROJECT_MODULES = {
-    "alembic", "amqp", "asgiref", "assets", "ast_serialize", "async_timeout", "billiard", "bin",
-    "blinker", "cachelib", "celery", "click", "click_didyoumean", "click_plugins", "click_repl",
-    "colorama", "config", "coverage", "dateutil", "dotenv", "environs", "flask", "flask_alembic",
-    "flask_caching", "flask_debugtoolbar", "flask_sqlalchemy_lite", "greenlet", "gunicorn",
-    "hiredis", "iniconfig", "instance", "itsdangerous", "jinja2", "kombu", "librt", "locustfile",
-    "mako", "markupsafe", "marshmallow", "mypy", "mypy_extensions", "mypyc", "nginx", "packaging",
-    "pathspec", "pip", "pluggy", "postgres", "prompt_toolkit", "psycopg", "psycopg_binary", "py",
-    "pygments", "pytest", "pytest_cov", "python_dateutil", "python_dotenv", "python_json_logger",
-    "pythonjsonlogger", "redis", "ruff", "setuptools", "six", "sqlalchemy", "tests",
-    "typing_extensions", "tzdata", "tzlocal", "uv", "vine", "wcwidth", "werkzeug",
+    "alembic", "amqp", "asgiref", "assets", "ast_serialize", "async_timeout", "backups",
+    "billiard", "bin", "blinker", "cachelib", "celery", "click", "click_didyoumean",
+    "click_plugins", "click_repl", "colorama", "config", "coverage", "dateutil", "dotenv",
+    "environs", "flask", "flask_alembic", "flask_caching", "flask_debugtoolbar",
+    "flask_sqlalchemy_lite", "grafana", "greenlet", "gunicorn", "hiredis", "iniconfig", "instance",
+    "itsdangerous", "jinja2", "kombu", "librt", "locustfile", "mako", "markupsafe", "marshmallow",
+    "mypy", "mypy_extensions", "mypyc", "nginx", "packaging", "pathspec", "pip", "pluggy",
+    "postgres", "prometheus", "prometheus_client", "prompt_toolkit", "psycopg", "psycopg_binary",
+    "py", "pygments", "pytest", "pytest_cov", "python_dateutil", "python_dotenv",
+    "python_json_logger", "pythonjsonlogger", "redis", "ruff", "setuptools", "six", "sqlalchemy",
+    "tests", "typing_extensions", "tzdata", "tzlocal", "uv", "vine", "wcwidth", "werkzeug",
 }  # fmt: skip
 
 

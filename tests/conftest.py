@@ -107,10 +107,10 @@ def config_in(folder: Path) -> Path:
 def check_workflows(folder: Path) -> None:
     """Check the files for GitHub for errors and risks."""
     run("zizmor", "--offline", "--persona=pedantic", "--quiet", ".github", cwd=folder)
-    files = {"github-workflows": "workflows/ci.yml", "dependabot": "dependabot.yml"}
-    for schema, file in files.items():
-        check = ["check-jsonschema", f"--builtin-schema=vendor.{schema}", f".github/{file}"]
-        run(*check, cwd=folder)
+    workflows = [path.relative_to(folder) for path in folder.glob(".github/workflows/*.yml")]
+    files = {"github-workflows": workflows, "dependabot": [".github/dependabot.yml"]}
+    for schema, paths in files.items():
+        run("check-jsonschema", f"--builtin-schema=vendor.{schema}", *paths, cwd=folder)
 
 
 def constants(source: str) -> dict:

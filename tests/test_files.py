@@ -8,8 +8,9 @@ from conftest import OPTIONS, WITH_ALL, each_combination, files_of
 
 ALWAYS = """
     .dockerignore .editorconfig .env .env.example .gitattributes .github/dependabot.yml
-    .github/workflows/ci.yml .gitignore .pre-commit-config.yaml Dockerfile LICENSE Makefile
-    README.md compose.override.yaml compose.yaml locustfile.py pyproject.toml uv.lock bin/env
+    .github/workflows/ci.yml .github/workflows/image.yml .gitignore .pre-commit-config.yaml
+    .trivyignore.yaml Dockerfile LICENSE Makefile
+    README.md compose.override.yaml compose.yaml locustfile.py pyproject.toml uv.lock bin/audit bin/env
     bin/healthcheck config/__init__.py config/gunicorn.py config/settings.py
     my_service/__init__.py my_service/assets.py my_service/errors.py my_service/health.py
     my_service/home.py my_service/logs.py my_service/security.py my_service/toolbar.py
@@ -21,7 +22,7 @@ ALWAYS = """
 """.split()
 OWNED = {
     "use_postgres": """
-        my_service/api.py my_service/database.py my_service/models.py my_service/notes.py
+        bin/backup bin/drill bin/restore bin/rows.sql my_service/api.py my_service/database.py my_service/models.py my_service/notes.py
         my_service/migrations/0001_create_notes.py my_service/migrations/script.py.mako
         postgres/init.sql tests/test_api.py tests/test_database.py tests/test_migrations.py
         tests/test_notes.py
@@ -35,6 +36,10 @@ OWNED = {
     "use_worker": """
         config/celery.py my_service/make_celery.py my_service/tasks.py my_service/templates/jobs.html my_service/worker.py
         tests/test_worker.py
+    """.split(),
+    "use_metrics": """
+        grafana/dashboard.json my_service/metrics.py prometheus/alerts.yaml
+        prometheus/alerts_test.yaml prometheus/prometheus.yml tests/test_metrics.py
     """.split(),
 }
 # What each answer brings, beside the files of every front end
@@ -58,6 +63,7 @@ NAMES = {
     "use_nginx": "nginx",
     "use_worker": "celery|queue|enqueue|beat|background job",
     "use_tailwind": "tailwind",
+    "use_metrics": "metric|prometheus|grafana",
 }
 NAMES_OF_FRONTENDS = {
     "htmx": "htmx|hx-",
@@ -119,13 +125,14 @@ def test_declined_option_leaves_no_trace(fresh, chosen):
 def test_only_programs_are_executable(fresh, chosen):
     programs = {path for path in files_of(fresh) if (fresh / path).stat().st_mode & stat.S_IXUSR}
 
-    deploy = {"bin/deploy"} if chosen["use_nginx"] else set()
-    assert programs == {"bin/env", "bin/healthcheck"} | deploy
+    owned = {"bin/deploy"} if chosen["use_nginx"] else set()
+    owned |= {"bin/backup", "bin/drill", "bin/restore"} if chosen["use_postgres"] else set()
+    assert programs == {"bin/audit", "bin/env", "bin/healthcheck"} | owned
 
 
 @each_combination()
 def test_files_have_no_stray_whitespace_or_tags(fresh):
-    foreign = (".html", ".mako", "bin/deploy", "uv.lock")  # braces of their own
+    foreign = (".html", ".mako", "bin/deploy", "dashboard.json", "uv.lock")  # braces of their own
 
     for path, text in texts(fresh).items():
         assert "\r" not in text, path
@@ -133,7 +140,7 @@ def test_files_have_no_stray_whitespace_or_tags(fresh):
         assert not text.startswith("\n"), path
         assert not text.endswith("\n\n"), path
         assert not re.search(r"[ \t]$", text, re.MULTILINE), path
-        python = path.endswith((".py", ".mako")) or text.startswith("#!/usr/bin/env python3\n")
+        python = path.endswith((".py", ".mako")) or re.match("#!.* (python3|uv run .*)\n", text)
         most = 2 if python else 1
         assert "\n" * (most + 2) not in text, path
         assert "cookiecutter" not in text.replace("[tool.cookiecutter-flask-docker]", ""), path

@@ -19,6 +19,16 @@ def when_ready(server: Any) -> None:
     """Keep the garbage collector from copying the memory that the workers share."""
     gc.freeze()
 
+{% if cookiecutter.use_metrics %}
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Delete what a worker that has exited had in progress; its totals remain."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+{% endif %}
 
 # In debug mode too, exceptions are logged, and errors.py handles them.
 wsgi_app = "{{ cookiecutter.project_slug }}:create_app({'PROPAGATE_EXCEPTIONS': False})"

@@ -128,6 +128,11 @@ REDIS_URL = secret(env.str, "REDIS_URL", in_development(None), validate=valid_re
 # The queue of background jobs; in development, jobs run in the process that enqueues them
 QUEUE_URL = secret(env.str, "QUEUE_URL", in_development(None), validate=valid_redis)
 {% endif %}
+{% if cookiecutter.use_metrics %}
+
+# /metrics; in development, it needs no token
+METRICS_TOKEN = secret(env.str, "METRICS_TOKEN", in_development(None), validate=strong)
+{% endif %}
 
 try:
     env.seal()
