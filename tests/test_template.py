@@ -2,6 +2,7 @@
 
 import json
 import re
+from difflib import ndiff
 
 import pytest
 import yaml
@@ -25,6 +26,21 @@ def test_python_files_contain_few_tags():
 
 def test_python_tests_contain_no_tags():
     assert [path.name for path in PYTHON if path.name.startswith("test_") and tags(path)] == []
+
+
+USUAL = {path.name: path for path in (TEMPLATE / SLUG / SLUG / "templates").glob("*.html")}
+REPLACED = [p for p in (TEMPLATE / SLUG).glob("assets/variants/*/*.html") if p.name in USUAL]
+
+
+@pytest.mark.parametrize("path", REPLACED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_template_of_a_front_end_differs_only_where_it_has_to(path):
+    """Templates are copied without rendering, so that some exist more than once."""
+    lines, others = USUAL[path.name].read_text().splitlines(), path.read_text().splitlines()
+    changed = [line for line in ndiff(lines, others) if line[0] in "+-"]
+
+    expected = "built/app|style.css" if path.name == "base.html" else "section|example.html"
+    assert [line for line in changed if not re.search(expected, line)] == []
+    assert changed
 
 
 def test_tag_stands_alone_on_its_line():
