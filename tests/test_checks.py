@@ -13,7 +13,12 @@ from conftest import ENVIRONMENT, ROWS, check_workflows, each_combination, run
 from stacks import report, wait_for
 from test_files import has_assets
 
-NGINX_VARIABLES = {"MAX_CONTENT_LENGTH": "1048576", "RATE_BURST": "100", "RATE_LIMIT": "50r/s"}
+NGINX_VARIABLES = {
+    "MAX_CONTENT_LENGTH": "1048576",
+    "RATE_BURST": "100",
+    "RATE_LIMIT": "50r/s",
+    "STATIC_HOST": "https://cdn.example.com",
+}
 needs_compose = pytest.mark.skipif(
     not shutil.which("docker", path=ENVIRONMENT["PATH"]), reason="needs Docker Compose"
 )

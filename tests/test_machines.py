@@ -39,7 +39,10 @@ def test_file_names_are_valid_on_all_file_systems():
     assert unportable(["a/CON.txt", "b/x:y", "c/A", "c/a"]) == {"CON.txt", "x:y", "c/A", "c/a"}
 
 
-PROGRAMS = {"bin/deploy", "bin/env", "bin/healthcheck"}
+PROGRAMS = {
+    f"bin/{name}"
+    for name in ("audit", "backup", "deploy", "drill", "env", "healthcheck", "restore")
+}
 
 
 def test_only_programs_of_the_template_are_executable_and_no_file_is_a_link():

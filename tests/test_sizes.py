@@ -66,7 +66,7 @@ def sources(project):
     return {
         str(path.relative_to(project)): path.read_text()
         for path in sorted(project.rglob("*"))
-        if path.is_file() and ".venv" not in path.parts and is_python(path)
+        if path.is_file() and not {".venv", "node_modules"} & set(path.parts) and is_python(path)
     }
 
 

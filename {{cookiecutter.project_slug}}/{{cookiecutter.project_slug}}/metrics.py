@@ -66,7 +66,7 @@ class State:
             family.add_metric([name], up[name])
         yield family
 {% if cookiecutter.use_worker %}
-        if up.get("queue"):
+        if self.app.config["QUEUE_URL"] and up["queue"]:
             with self.app.extensions["celery"].connection_for_read() as queue:
                 waiting = queue.default_channel.client.llen("celery")
             yield GaugeMetricFamily("queue_length", "Jobs that wait.", waiting)
