@@ -47,6 +47,17 @@ class Stack:
         command = ("docker", "pause", *containers)
         wait_for(lambda: not run(*command, cwd=self.project, check=False).returncode, 30)
 
+    def signal(self, service, name):
+        """Send a signal to the server in a container, which is the only child of docker-init."""
+        command = f"kill -{name} $(cat /proc/1/task/1/children)"
+        self.inside(service, "sh", "-c", command, check=False)  # the shell may end with it
+
+    def network(self, verb, service):
+        """Connect or disconnect a container and the network of the data stores."""
+        container = self.containers()[service]["Id"]
+        alias = ["--alias", service] if verb == "connect" else []
+        run("docker", "network", verb, *alias, f"{self.name}_data", container, cwd=self.project)
+
     def get(self, path, method="GET", body=None, timeout=10, **headers):
         """Return the response of the published port, over a new connection."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)

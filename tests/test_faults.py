@@ -28,14 +28,16 @@ def compose(command):
     return lambda lab, service: lab.compose(command, service)
 
 
+def send(name):
+    return lambda lab, service: lab.signal(service, name)
+
+
+def network(verb):
+    return lambda lab, service: lab.network(verb, service)
+
+
 def pause(lab, service):
     lab.pause(lab.containers()[service]["Id"])
-
-
-def kill(lab, service):
-    """Kill the server, which is the only child of docker-init."""
-    command = "kill -9 $(cat /proc/1/task/1/children)"
-    lab.inside(service, "sh", "-c", command, check=False)  # the shell may end with the container
 
 
 def restarted(lab, service):
@@ -43,20 +45,10 @@ def restarted(lab, service):
     assert lab.containers()[service]["RestartCount"] > 0
 
 
-def disconnect(lab, service):
-    container = lab.containers()[service]["Id"]
-    run("docker", "network", "disconnect", f"{lab.name}_data", container, cwd=lab.project)
-
-
-def reconnect(lab, service):
-    container, alias = lab.containers()[service]["Id"], ["--alias", service]
-    run("docker", "network", "connect", *alias, f"{lab.name}_data", container, cwd=lab.project)
-
-
 FAULTS = {
     "stopped": (compose("stop"), compose("start")),
-    "killed": (kill, restarted),
-    "cut-off": (disconnect, reconnect),
+    "killed": (send("KILL"), restarted),
+    "cut-off": (network("disconnect"), network("connect")),
     "hung": (pause, compose("unpause")),
 }
 

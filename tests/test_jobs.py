@@ -32,18 +32,6 @@ def runs(jobs):
     return Counter(json.loads(jobs.get("/jobs/runs").text))
 
 
-def server(jobs, service, signal):
-    """Send a signal to the only child of docker-init."""
-    command = f"kill -{signal} $(cat /proc/1/task/1/children)"
-    jobs.inside(service, "sh", "-c", command, check=False)
-
-
-def network(jobs, verb, service):
-    container = jobs.containers()[service]["Id"]
-    alias = ["--alias", service] if verb == "connect" else []
-    run("docker", "network", verb, *alias, f"{jobs.name}_data", container, cwd=jobs.project)
-
-
 def hang(jobs):
     jobs.pause(jobs.containers()["queue"]["Id"])
     time.sleep(20)
@@ -51,9 +39,9 @@ def hang(jobs):
 
 
 def cut_off(jobs):
-    network(jobs, "disconnect", "queue")
+    jobs.network("disconnect", "queue")
     time.sleep(20)
-    network(jobs, "connect", "queue")
+    jobs.network("connect", "queue")
 
 
 def replace_queue(jobs):
@@ -73,10 +61,10 @@ def deploy(jobs):
 
 
 FAULTS = {
-    "worker killed": lambda jobs: server(jobs, "worker", "KILL"),
+    "worker killed": lambda jobs: jobs.signal("worker", "KILL"),
     "workers stopped and started": restart_workers,
     "queue restarted": lambda jobs: jobs.compose("restart", "queue"),
-    "queue killed": lambda jobs: server(jobs, "queue", "KILL"),
+    "queue killed": lambda jobs: jobs.signal("queue", "KILL"),
     "queue hung": hang,
     "queue cut off": cut_off,
     "queue replaced": replace_queue,
@@ -252,7 +240,7 @@ def test_schedule_fires_once_a_minute_even_if_beat_was_killed(jobs):
     before = len(minutes(jobs))
     if WHOLE:
         wait_for(lambda: len(minutes(jobs)) == before + 3, 200)
-    server(jobs, "beat", "KILL")
+    jobs.signal("beat", "KILL")
     wait_for(lambda: len(minutes(jobs)) == before + (6 if WHOLE else 1), 200)
     time.sleep(5)  # long enough for a second run in the same minute
 
@@ -262,9 +250,9 @@ def test_schedule_fires_once_a_minute_even_if_beat_was_killed(jobs):
 
 
 STOPPED = {
-    "worker-hung": ("worker", lambda jobs: server(jobs, "worker", "STOP")),
+    "worker-hung": ("worker", lambda jobs: jobs.signal("worker", "STOP")),
     "queue-stopped": ("worker", lambda jobs: jobs.compose("stop", "queue")),
-    "beat-hung": ("beat", lambda jobs: server(jobs, "beat", "STOP")),
+    "beat-hung": ("beat", lambda jobs: jobs.signal("beat", "STOP")),
 }
 
 
@@ -278,7 +266,7 @@ def test_health_check_notices_that_jobs_do_not_run(jobs, fault):
     jobs.compose("up", "--detach", "--wait", "--no-recreate", "--scale=worker=1", "worker", "beat")
     stop(jobs)
     took = wait_for(lambda: health() == "unhealthy", 400)
-    server(jobs, service, "CONT")
+    jobs.signal(service, "CONT")
     jobs.compose("start", "queue")
     wait_for(lambda: health() == "healthy", 60 if service == "worker" else 240)
     report(f"{fault}: unhealthy after {took:.0f} s")

@@ -12,7 +12,7 @@ VERSION = "v0123abcd"
 @pytest.fixture
 def image(tmp_path: Path) -> Flask:
     """Create an application with static files as in the image: each also with its version."""
-    for folder in (tmp_path, tmp_path / VERSION):
+    for folder in (tmp_path, tmp_path / VERSION, tmp_path / "variables"):
         folder.mkdir(exist_ok=True)
         (folder / "style.css").write_text("body {}")
     app = Flask("image", static_folder=tmp_path, static_url_path="/static")

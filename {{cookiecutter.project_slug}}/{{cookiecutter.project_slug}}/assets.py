@@ -14,7 +14,7 @@ from flask import Flask, Response, request
 def init_app(app: Flask) -> None:
     """Make ``url_for("static", ...)`` add the version, and allow browsers to cache such a URL."""
     folder = Path(app.static_folder or "")
-    version = "".join(f"{path.name}/" for path in folder.glob("v????????"))
+    version = "".join(f"{path.name}/" for path in folder.glob("v" + "[0-9a-f]" * 8))
 
     @app.url_defaults
     def add_version(endpoint: str, values: dict[str, Any]) -> None:
