@@ -41,6 +41,11 @@ OWNED = {
         "tests/test_words.py",
         "tests/test_worker.py",
     ],
+    "use_openapi": [
+        PACKAGE / "openapi.py",
+        PACKAGE / "templates/openapi.html",
+        "tests/test_openapi.py",
+    ],
     "use_metrics": ["grafana", "prometheus", PACKAGE / "metrics.py", "tests/test_metrics.py"],
 }
 # Where the files of a front end belong that are in assets/variants/
