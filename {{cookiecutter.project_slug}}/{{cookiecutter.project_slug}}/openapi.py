@@ -47,7 +47,7 @@ VIEWS: dict[str, dict[str, Any]] = {
     "notes.remove": {"responses": {204: None}},
 {% endif %}
 }
-LICENSE = {"name": "{{ cookiecutter.__spdx }}"}
+LICENSE = {"name": "{{ cookiecutter.__spdx }}", "identifier": "{{ cookiecutter.__spdx }}"}
 VARIABLE = re.compile(r"<(?:(\w+).*?:)?(\w+)>")  # in the path of a route
 
 
