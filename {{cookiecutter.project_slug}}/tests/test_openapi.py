@@ -40,9 +40,9 @@ def test_view_of_a_blueprint_is_described_with_its_variables(
     paths = (client.get("/openapi.json").json or {})["paths"]
 
     described = paths["/books/{number}/{name}"]["get"]
-    types = {one["name"]: one["schema"]["type"] for one in described["parameters"]}
+    schemas = {one["name"]: one["schema"] for one in described["parameters"]}
     assert described["summary"] == "Return a book."
-    assert types == {"number": "integer", "name": "string"}
+    assert schemas == {"number": {"type": "integer", "minimum": 1}, "name": {"type": "string"}}
 
 
 @pytest.mark.parametrize("production", [True, False])

@@ -48,7 +48,7 @@ VIEWS: dict[str, dict[str, Any]] = {
 {% endif %}
 }
 LICENSE = {"name": "{{ cookiecutter.__spdx }}", "identifier": "{{ cookiecutter.__spdx }}"}
-VARIABLE = re.compile(r"<(?:(\w+).*?:)?(\w+)>")  # in the path of a route
+VARIABLE = re.compile(r"<(?:(\w+)(\(.*?\))?:)?(\w+)>")  # in the path of a route
 
 
 def init_app(app: Flask) -> None:
@@ -75,7 +75,7 @@ def document() -> dict[str, Any]:
     for rule in (rule for name in VIEWS for rule in current_app.url_map.iter_rules(name)):
         methods = {method.lower() for method in rule.methods or ()} - {"head", "options"}
         operations = {method: operation(rule, method) for method in methods}
-        spec.path(VARIABLE.sub(r"{\2}", rule.rule), operations=operations)
+        spec.path(VARIABLE.sub(r"{\3}", rule.rule), operations=operations)
     return spec.to_dict()
 
 {% if cookiecutter.use_postgres %}
@@ -90,8 +90,9 @@ def operation(rule: Rule, method: str) -> dict[str, Any]:
     """Describe a method of a view."""
     view, function = VIEWS[rule.endpoint], current_app.view_functions[rule.endpoint]
     parameters: list[Any] = [{"in": "query", "schema": view["query"]}] if "query" in view else []
-    for converter, name in VARIABLE.findall(rule.rule):
-        schema = {"type": "integer" if converter == "int" else "string"}
+    for converter, options, name in VARIABLE.findall(rule.rule):
+        limits = {f"{end}imum": int(value) for end, value in re.findall(r"(m..)=(\d+)", options)}
+        schema = {"type": "integer" if converter == "int" else "string", **limits}
         parameters.append({"in": "path", "name": name, "schema": schema})
     responses: dict[Any, Any] = {"4XX": "Problem", "5XX": "Problem"}
     for status, schema in view["responses"].items():
