@@ -37,12 +37,13 @@ OWNED = {
         config/celery.py my_service/make_celery.py my_service/tasks.py my_service/templates/jobs.html my_service/worker.py
         tests/test_worker.py
     """.split(),
-    "use_openapi": """
-        my_service/openapi.py my_service/templates/openapi.html tests/test_openapi.py
-    """.split(),
     "use_metrics": """
         grafana/dashboard.json my_service/metrics.py prometheus/alerts.yaml
         prometheus/alerts_test.yaml prometheus/prometheus.yml tests/test_metrics.py
+    """.split(),
+    "use_openapi": """
+        my_service/openapi.py my_service/templates/openapi.html schemathesis.toml
+        tests/test_openapi.py
     """.split(),
 }
 # What each answer brings, beside the files of every front end
@@ -66,8 +67,8 @@ NAMES = {
     "use_nginx": "nginx",
     "use_worker": "celery|queue|enqueue|beat|background job",
     "use_tailwind": "tailwind",
-    "use_openapi": "openapi|apispec|schemathesis",
     "use_metrics": "metric|prometheus|grafana",
+    "use_openapi": "openapi|apispec|schemathesis",
 }
 NAMES_OF_FRONTENDS = {
     "htmx": "htmx|hx-",

@@ -31,6 +31,14 @@ class NoteSchema(Schema):
     body = fields.String(load_default="", validate=[Length(max=10_000), api.storable])
     created_at = fields.DateTime(dump_only=True){{ ("\n    words = fields.Integer(dump_only=True" ~ (", allow_none=True)" if cookiecutter.use_openapi else ")")) if cookiecutter.use_worker }}
 
+{% if cookiecutter.use_openapi %}
+
+class NotesSchema(api.PageSchema):
+    """A page of notes."""
+
+    items = fields.List(fields.Nested(NoteSchema), required=True)
+
+{% endif %}
 
 @bp.get("")
 def index() -> ResponseReturnValue:
