@@ -42,6 +42,12 @@ OWNED = {
         "tests/test_worker.py",
     ],
     "use_metrics": ["grafana", "prometheus", PACKAGE / "metrics.py", "tests/test_metrics.py"],
+    "use_openapi": [
+        PACKAGE / "openapi.py",
+        PACKAGE / "templates/openapi.html",
+        "schemathesis.toml",
+        "tests/test_openapi.py",
+    ],
 }
 # Where the files of a front end belong that are in assets/variants/
 VARIANTS = {

@@ -50,6 +50,10 @@ ELSEWHERE = {
         "tests/test_metrics.py",
         "docker run .*",
     ),
+    'uvx schemathesis run http://127.0.0.1:{{ cookiecutter.__port }}/openapi.json': (
+        "tests/test_openapi.py",
+        "uvx schemathesis run",
+    ),
     "make bench": ("CONTRIBUTING.md", "`make bench`"),  # by hand: it takes minutes
 }
 
@@ -128,7 +132,7 @@ def terminal():
 
 def test_picture_of_the_terminal_shows_the_real_output(tmp_path):
     picture = terminal()
-    typed = ["Corner Shop", "", "Sells milk.", *[""] * 11]
+    typed = ["Corner Shop", "", "Sells milk.", *[""] * 12]
 
     shown = subprocess.run(
         [sys.executable, "-m", "cookiecutter", TEMPLATE, "--output-dir", tmp_path],
@@ -144,8 +148,8 @@ def test_picture_of_the_terminal_shows_the_real_output(tmp_path):
         "make up",
         "curl http://127.0.0.1:8080/readyz",
     ]
-    prompts = re.findall(r"^\[\d+/14\] [^[:\n]+", picture, re.M)
-    assert len(prompts) == 14
+    prompts = re.findall(r"^\[\d+/15\] [^[:\n]+", picture, re.M)
+    assert len(prompts) == 15
     assert [prompt for prompt in prompts if prompt not in shown] == []
     assert re.search(r"^corner_shop is ready:\n(?:  .+\n)+", picture, re.M)[0] in shown
     assert "make up\nUp: http://127.0.0.1:8080\n" in picture

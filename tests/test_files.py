@@ -41,6 +41,10 @@ OWNED = {
         grafana/dashboard.json my_service/metrics.py prometheus/alerts.yaml
         prometheus/alerts_test.yaml prometheus/prometheus.yml tests/test_metrics.py
     """.split(),
+    "use_openapi": """
+        my_service/openapi.py my_service/templates/openapi.html schemathesis.toml
+        tests/test_openapi.py
+    """.split(),
 }
 # What each answer brings, beside the files of every front end
 FRONTENDS = {
@@ -64,6 +68,7 @@ NAMES = {
     "use_worker": "celery|queue|enqueue|beat|background job",
     "use_tailwind": "tailwind",
     "use_metrics": "metric|prometheus|grafana",
+    "use_openapi": "openapi|apispec|schemathesis",
 }
 NAMES_OF_FRONTENDS = {
     "htmx": "htmx|hx-",

@@ -10,7 +10,7 @@ from . import (
     errors,{{ "\n    greeting," if cookiecutter.frontend != "none" }}
     health,
     home,
-    logs,{{ "\n    metrics," if cookiecutter.use_metrics }}{{ "\n    notes," if cookiecutter.use_postgres }}
+    logs,{{ "\n    metrics," if cookiecutter.use_metrics }}{{ "\n    notes," if cookiecutter.use_postgres }}{{ "\n    openapi," if cookiecutter.use_openapi }}
     security,
     toolbar,{{ "\n    worker," if cookiecutter.use_worker }}
 )
@@ -38,6 +38,9 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
 {% endif %}
 {% if cookiecutter.use_metrics %}
     metrics.init_app(app)
+{% endif %}
+{% if cookiecutter.use_openapi %}
+    openapi.init_app(app)
 {% endif %}
     toolbar.init_app(app)
 {{ "\n    app.register_blueprint(greeting.bp)" if cookiecutter.frontend != "none" }}
