@@ -80,6 +80,12 @@ class Middleware:
     def measure(self) -> None:
         """Set the gauges that no request changes."""
         STARTED.set(self.started)
-        checks = self.app.extensions["health"]
-        for name in checks:
-            UP.labels(name).set(health.run(name, checks[name]) == "ok")
+        checks = self.app.extensions["health"].items()
+        up = {name: health.run(name, check) == "ok" for name, check in checks}
+        for name in up:
+            UP.labels(name).set(up[name])
+{% if cookiecutter.use_worker %}
+        if self.app.config["QUEUE_URL"] and up["queue"]:
+            with self.app.extensions["celery"].connection_for_read() as queue:
+                QUEUE.set(queue.default_channel.client.llen("celery"))
+{% endif %}
