@@ -2,13 +2,15 @@
 
 import json
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 from urllib.request import urlopen
 
 import pytest
 from conftest import FULL, each_combination, run
 from dotenv import dotenv_values
-from stacks import trial, wait_for
+from stacks import report, trial, wait_for
 
 docker = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
 PROMETHEUS = "prom/prometheus:v3.5.3"
@@ -25,6 +27,7 @@ try:
 except urllib.error.HTTPError as error:
     print(error.code)
 """
+PAGE = 'http_request_duration_seconds_count{method="GET",route="/",status="200"}'
 KILL = """
 master=$(tr -d ' ' < /proc/1/task/1/children)
 kill -9 $(cat /proc/$master/task/$master/children)
@@ -54,18 +57,17 @@ class TestStack:
     pytestmark = docker
 
     def test_totals_are_those_of_the_client_even_after_workers_were_killed(self, stack):
-        series = 'http_request_duration_seconds_count{method="GET",route="/",status="200"}'
-        before = value(metrics(stack), series)
+        before = value(metrics(stack), PAGE)
 
         for _ in range(200):
             assert stack.get("/").status == 200
-        counted = value(metrics(stack), series)
+        counted = value(metrics(stack), PAGE)
         stack.inside("web", "sh", "-c", KILL)
         wait_for(lambda: stack.get("/livez").status == 200, 20)
 
         after = metrics(stack)
         assert counted == before + 200
-        assert value(after, series) == counted
+        assert value(after, PAGE) == counted
         assert value(after, "http_requests_active") == 0
         assert value(after, "database_connections") == 0
         started = value(after, "service_started_seconds")
@@ -132,9 +134,32 @@ class TestPrometheus:
 
         stack.get("/")
 
-        assert len(queries) == 7
+        assert len(queries) == 9
         for query in queries:
             wait_for(lambda query=query: prometheus(f"query?query={quote(query)}")["result"], 60)
+
+    def test_totals_are_those_of_the_client_after_a_deployment(self, stack, prometheus):
+        def samples():
+            found = prometheus(f"query?query={quote(PAGE)}[10m]")["result"]
+            return sorted([(at, int(total)) for at, total in one["values"]] for one in found)
+
+        before, sent = value(metrics(stack), PAGE), []
+        with ThreadPoolExecutor() as pool:
+            deployment = pool.submit(run, "make", "deploy", cwd=stack.project)
+            while not deployment.done():
+                assert stack.get("/").status == 200
+                sent.append(time.time())
+        assert deployment.exception() is None
+        wait_for(lambda: samples()[-1][-1][0] > sent[-1], 60)
+
+        old, new = samples()
+        seen = old[-1][1] - before + new[-1][1]
+        report(f"deployment: {seen:.0f} of {len(sent)} requests are in Prometheus")
+        for totals in ([total for _, total in one] for one in (old, new)):
+            assert totals == sorted(totals)
+        assert new[-1][1] == value(metrics(stack), PAGE)
+        # Prometheus does not know the last requests of the old container, after it was collected.
+        assert sum(at < old[-1][0] for at in sent) <= seen <= len(sent)
 
 
 @pytest.mark.docker

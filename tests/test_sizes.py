@@ -17,7 +17,7 @@ LIMITS = {
     "Makefile": (110, 110),
     "README.md": (190, 190),
 }
-TOOLS = {"bin/audit", "locustfile.py"}
+TOOLS = {"locustfile.py"}
 EXAMPLES = {f"my_service/{name}.py" for name in ("home", "models", "notes", "tasks")}
 # Lines that an option adds to the full project, without its examples
 ADDED = {

@@ -68,11 +68,10 @@ def audit(bake):
     def check(address, *entries):
         if entries:
             file = project / ".trivyignore.yaml"
-            file.write_text(yaml.safe_dump({"vulnerabilities": list(entries)}).replace("'", ""))
-        command = ["uv", "run", "--script", "bin/audit", "--service-url", address]
-        done = run(*command, cwd=project, check=False)
-        assert "Traceback" not in done.stdout
-        return done
+            text = yaml.safe_dump({"vulnerabilities": list(entries)}, sort_keys=False)
+            file.write_text(text.replace("'", ""))
+        command = ["sh", "bin/audit", "--service-url", address]
+        return run(*command, cwd=project, check=False)
 
     return check
 
@@ -81,8 +80,8 @@ def test_vulnerability_with_a_fix_fails(audit, osv):
     done = audit(osv)
 
     assert done.returncode == 1
-    assert re.search(r"^flask [\d.]+: PYSEC-1, fixed in 99.0: https://", done.stdout, re.M)
-    assert re.search(r"^click [\d.]+: PYSEC-2, fixed in no version yet: ", done.stdout, re.M)
+    assert re.search(r"- PYSEC-1: .*\n\n  Fixed in: 99.0\n", done.stdout)
+    assert "- PYSEC-2: " in done.stdout
     assert "Run make upgrade" in done.stdout
 
 
@@ -100,7 +99,7 @@ def test_exception_without_a_later_date_fails(audit, osv, date):
     done = audit(osv, {"id": "PYSEC-1", "expired_at": TOMORROW}, {"id": "PYSEC-2"} | date)
 
     assert done.returncode == 1
-    assert "PYSEC-2 in .trivyignore.yaml needs a later date in expired_at.\n" in done.stdout
+    assert "PYSEC-2 in .trivyignore.yaml needs a later date" in done.stdout
 
 
 def test_unreachable_database_is_no_success(audit):
@@ -113,7 +112,7 @@ def test_unreachable_database_is_no_success(audit):
 def test_make_audit_runs_the_script(bake):
     printed = run("make", "--dry-run", "audit", cwd=bake()).stdout
 
-    assert printed.endswith("uv run --script bin/audit\n")
+    assert re.fullmatch(r"UV=\S+ sh bin/audit\n", printed)
 
 
 @each_combination()

@@ -122,6 +122,9 @@ DATABASE_URL = secret(
 
 # Redis; in development, the default is the memory of the process
 REDIS_URL = secret(env.str, "REDIS_URL", in_development(None), validate=valid_redis)
+{% if cookiecutter.use_metrics %}
+CACHE_ENABLE_SIGNALS = True  # for metrics.py
+{% endif %}
 {% endif %}
 {% if cookiecutter.use_worker %}
 

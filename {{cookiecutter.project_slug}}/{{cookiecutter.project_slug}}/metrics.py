@@ -1,44 +1,47 @@
 """``/metrics`` for Prometheus: totals of all workers, and which dependencies respond."""
 
 import os
-from collections.abc import Iterable
 from hmac import compare_digest
 from time import perf_counter, time
 from typing import Any
 
 from flask import Flask, Response, g, request
-from prometheus_client import CollectorRegistry, Gauge, Histogram, make_wsgi_app
-from prometheus_client.core import REGISTRY, GaugeMetricFamily
+{% if cookiecutter.use_redis %}
+from flask_caching.signals import cache_memoize_hit, cache_memoize_miss
+{% endif %}
+from prometheus_client import REGISTRY, CollectorRegistry, {{ "Counter, " if cookiecutter.use_redis }}Gauge, Histogram, make_wsgi_app
 from prometheus_client.multiprocess import MultiProcessCollector
 {% if cookiecutter.use_postgres %}
-from sqlalchemy import event
+from sqlalchemy import Pool, event
 {% endif %}
-from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from . import health
-{% if cookiecutter.use_postgres %}
-from .database import db
-{% endif %}
 
 LABELS = ["method", "route", "status"]
 REQUESTS = Histogram("http_request_duration_seconds", "Duration of requests.", LABELS)
 ACTIVE = Gauge("http_requests_active", "Requests in progress.", multiprocess_mode="livesum")
+STARTED = Gauge("service_started_seconds", "Time of the start.", multiprocess_mode="mostrecent")
+UP = Gauge("dependency_up", "1 if it responds.", ["name"], multiprocess_mode="mostrecent")
+{% if cookiecutter.use_worker %}
+QUEUE = Gauge("queue_length", "Jobs that wait.", multiprocess_mode="mostrecent")
+{% endif %}
+{% if cookiecutter.use_redis %}
+HITS = Counter("cache_hits", "Calls of memoized functions whose result was in the cache.")
+MISSES = Counter("cache_misses", "Calls of memoized functions whose result was not there.")
+cache_memoize_hit.connect(lambda *_, **__: HITS.inc(), weak=False)
+cache_memoize_miss.connect(lambda *_, **__: MISSES.inc(), weak=False)
+{% endif %}
 {% if cookiecutter.use_postgres %}
 CONNECTIONS = Gauge("database_connections", "Connections in use.", multiprocess_mode="livesum")
+event.listen(Pool, "checkout", lambda *_: CONNECTIONS.inc())
+event.listen(Pool, "checkin", lambda *_: CONNECTIONS.dec())
 {% endif %}
 
 
 def init_app(app: Flask) -> None:
-    """Count requests, and serve ``/metrics`` under any host: Prometheus requests an address."""
-    app.before_request(lambda: ACTIVE.inc())
+    """Count requests, and serve ``/metrics``."""
     app.after_request(count)
-    app.teardown_request(lambda _: ACTIVE.dec(1 if "started" in g else 0))
-{% if cookiecutter.use_postgres %}
-    with app.app_context():
-        event.listen(db.engine, "checkout", lambda *_: CONNECTIONS.inc())
-        event.listen(db.engine, "checkin", lambda *_: CONNECTIONS.dec())
-{% endif %}
-    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/metrics": endpoint(app)})  # type: ignore[method-assign]
+    app.wsgi_app = Middleware(app)  # type: ignore[method-assign]
 
 
 def count(response: Response) -> Response:
@@ -49,45 +52,40 @@ def count(response: Response) -> Response:
     return response
 
 
-class State:
-    """What is measured when Prometheus asks, and not for each process."""
+class Middleware:
+    """Serves ``/metrics`` under any host, because Prometheus requests it from an IP address."""
 
     def __init__(self, app: Flask) -> None:
-        self.app, self.started = app, time()
+        self.app, self.wsgi_app, self.started = app, app.wsgi_app, time()
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        """Return the time of the start, and which dependencies respond."""
-        yield GaugeMetricFamily("service_started_seconds", "Time of the start.", self.started)
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        """Respond to a request, and track that it is in progress."""
+        if environ["PATH_INFO"] == "/metrics":
+            return self.metrics(environ)(environ, start_response)
+        with ACTIVE.track_inprogress():
+            return self.wsgi_app(environ, start_response)
+
+    def metrics(self, environ: Any) -> Any:
+        """Return the application that responds with the metrics, if the request has the token."""
+        token, given = self.app.config["METRICS_TOKEN"], environ.get("HTTP_AUTHORIZATION", "")
+        if token and not compare_digest(given.encode(), f"Bearer {token}".encode()):
+            return Response(status=401, headers={"WWW-Authenticate": "Bearer"})
         with self.app.app_context():
-            checks = self.app.extensions["health"].items()
-            up = {name: health.run(name, check) == "ok" for name, check in checks}
-        family = GaugeMetricFamily("dependency_up", "1 if it responds.", labels=["name"])
+            self.measure()
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return make_wsgi_app(REGISTRY)
+        MultiProcessCollector(registry := CollectorRegistry())  # type: ignore[no-untyped-call]
+        return make_wsgi_app(registry)
+
+    def measure(self) -> None:
+        """Set the gauges that no request changes."""
+        STARTED.set(self.started)
+        checks = self.app.extensions["health"].items()
+        up = {name: health.run(name, check) == "ok" for name, check in checks}
         for name in up:
-            family.add_metric([name], up[name])
-        yield family
+            UP.labels(name).set(up[name])
 {% if cookiecutter.use_worker %}
         if self.app.config["QUEUE_URL"] and up["queue"]:
             with self.app.extensions["celery"].connection_for_read() as queue:
-                waiting = queue.default_channel.client.llen("celery")
-            yield GaugeMetricFamily("queue_length", "Jobs that wait.", waiting)
+                QUEUE.set(queue.default_channel.client.llen("celery"))
 {% endif %}
-
-
-def endpoint(app: Flask) -> Any:
-    """Return the WSGI application of ``/metrics``, which needs the token."""
-    registry = CollectorRegistry()
-    registry.register(State(app))
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    else:
-        registry.register(REGISTRY)
-    metrics, token = make_wsgi_app(registry), app.config["METRICS_TOKEN"]
-
-    def answer(environ: Any, start_response: Any) -> Any:
-        given = environ.get("HTTP_AUTHORIZATION", "")
-        if token and not compare_digest(given.encode(), f"Bearer {token}".encode()):
-            denied = Response(status=401, headers={"WWW-Authenticate": "Bearer"})
-            return denied(environ, start_response)
-        return metrics(environ, start_response)
-
-    return answer
