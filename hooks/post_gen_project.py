@@ -42,6 +42,7 @@ OWNED = {
         "tests/test_worker.py",
     ],
     "use_metrics": ["grafana", "prometheus", PACKAGE / "metrics.py", "tests/test_metrics.py"],
+    "use_tls": ["caddy"],
 }
 # Where the files of a front end belong that are in assets/variants/
 VARIANTS = {
