@@ -41,6 +41,7 @@ OWNED = {
         grafana/dashboard.json my_service/metrics.py prometheus/alerts.yaml
         prometheus/alerts_test.yaml prometheus/prometheus.yml tests/test_metrics.py
     """.split(),
+    "use_tls": ["caddy/Caddyfile"],
 }
 # What each answer brings, beside the files of every front end
 FRONTENDS = {
@@ -64,6 +65,7 @@ NAMES = {
     "use_worker": "celery|queue|enqueue|beat|background job",
     "use_tailwind": "tailwind",
     "use_metrics": "metric|prometheus|grafana",
+    "use_tls": "caddy|acme|let's encrypt",
 }
 NAMES_OF_FRONTENDS = {
     "htmx": "htmx|hx-",
