@@ -9,6 +9,7 @@ import re
 import socket
 import ssl
 import time
+from contextlib import ExitStack
 from urllib.request import urlopen
 
 import pytest
@@ -92,6 +93,21 @@ def test_only_caddy_publishes_ports(stack):
     assert published == {"caddy": {"80/tcp": "80", "443/tcp": "443", "443/udp": "443"}}
 
 
+def test_development_publishes_the_service_on_loopback(stack):
+    config = ["docker", "compose", "config", "--format=json"]
+    services = json.loads(run(*config, cwd=stack.project, BIND_ADDRESS="").stdout)["services"]
+
+    published = {
+        name: [(port["host_ip"], port["published"]) for port in service["ports"]]
+        for name, service in services.items()
+        if "ports" in service
+    }
+
+    front = "nginx" if stack.options["use_nginx"] else "web"
+    assert published == {front: [("127.0.0.1", str(stack.port))]}
+    assert "caddy" not in services
+
+
 def test_http_leads_to_https(stack):
     plain = http.client.HTTPConnection(ADDRESS, 80, timeout=10)
 
@@ -140,30 +156,28 @@ def test_other_hosts_get_no_certificate_and_no_answer(stack):
 
 def test_slow_clients_do_not_delay_others(stack):
     """Without a proxy that buffers requests, they would occupy all 16 threads."""
-    slow = []
-    for _ in range(40):
-        client = Secure("localhost")
-        client.putrequest("POST", "/faults/upload")
-        client.putheader("Content-Length", "100000")
-        client.endheaders(b"x" * 100)
-        slow.append(client)
+    with ExitStack() as slow:
+        for _ in range(40):
+            client = Secure("localhost")
+            slow.callback(client.close)
+            client.putrequest("POST", "/faults/upload")
+            client.putheader("Content-Length", "100000")
+            client.endheaders(b"x" * 100)
+        begun = time.monotonic()
+        statuses = [get("/livez").status for _ in range(5)]
+        took = time.monotonic() - begun
 
-    begun = time.monotonic()
-    statuses = [get("/livez").status for _ in range(5)]
-    took = time.monotonic() - begun
-
-    for client in slow:
-        client.close()
     report(f"40 slow uploads: five requests of another client took {took:.2f} s")
     assert statuses == [200] * 5
     assert took < 3
 
 
 def test_log_has_the_fields_of_the_service(stack):
-    lines = [json.loads(line) for line in stack.logs("caddy")]
+    lines = stack.logs("caddy")
 
     assert lines
-    for line in lines:
+    assert [line for line in lines if not line.startswith('{"level":"')] == []
+    for line in map(json.loads, lines):
         assert {"time", "level", "message"} <= line.keys()
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", line["time"])
         assert line["level"] in {"INFO", "WARN", "ERROR"}
