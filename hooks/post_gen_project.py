@@ -48,6 +48,7 @@ OWNED = {
         "schemathesis.toml",
         "tests/test_openapi.py",
     ],
+    "use_tls": ["caddy"],
 }
 # Where the files of a front end belong that are in assets/variants/
 VARIANTS = {

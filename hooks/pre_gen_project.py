@@ -20,7 +20,7 @@ WORDS = {"none", "public", "template0", "template1"} | {"false", "null", "true"}
 # What the generated project imports or runs, and its own directories and modules
 PROJECT_MODULES = {
     "alembic", "amqp", "apispec", "asgiref", "assets", "ast_serialize", "async_timeout", "backups",
-    "billiard", "bin", "blinker", "cachelib", "celery", "click", "click_didyoumean",
+    "billiard", "bin", "blinker", "cachelib", "caddy", "celery", "click", "click_didyoumean",
     "click_plugins", "click_repl", "colorama", "config", "coverage", "dateutil", "dotenv",
     "environs", "flask", "flask_alembic", "flask_caching", "flask_debugtoolbar",
     "flask_sqlalchemy_lite", "grafana", "greenlet", "gunicorn", "hiredis", "iniconfig", "instance",

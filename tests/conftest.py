@@ -19,7 +19,8 @@ SERVICES = OPTIONS[:3]  # the sizes of a full project are those with these optio
 BARE = dict.fromkeys(OPTIONS, False) | {"frontend": "none"}
 FULL = BARE | dict.fromkeys(SERVICES, True)
 # Containers: each combination of the services, in turns with all other options and with none
-OTHERS = [option for option in OPTIONS[3:] if option != "use_tailwind"]  # see test_frontend.py
+ELSEWHERE = {"use_tailwind", "use_tls"}  # see test_frontend.py and test_tls.py
+OTHERS = [option for option in OPTIONS[3:] if option not in ELSEWHERE]
 COMBINATIONS = [
     BARE | dict(zip(SERVICES, chosen, strict=True)) | dict.fromkeys(OTHERS, sum(chosen) % 2 == 1)
     for chosen in itertools.product([True, False], repeat=len(SERVICES))

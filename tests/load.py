@@ -49,8 +49,8 @@ class Answers:
 class Client:
     """A client with one connection, which it closes after each request or keeps open."""
 
-    def __init__(self, port, *, keep_alive=False, timeout=20):
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    def __init__(self, port, *, keep_alive=False, timeout=20, connect=http.client.HTTPConnection):
+        self.connection = connect("127.0.0.1", port, timeout=timeout)
         self.headers = {"Content-Type": "application/json"}
         if not keep_alive:
             self.headers["Connection"] = "close"
@@ -83,11 +83,11 @@ class Load:
     """Threads that send requests: shortly after each response, or ``rate`` requests a second.
 
     ``requests`` holds functions of a running number that return method, path and body. With
-    ``keep_alive``, every other thread keeps its connection open.
+    ``keep_alive``, every other thread keeps its connection open. ``options`` are for each client.
     """
 
-    def __init__(self, port, requests, threads=2, rate=None, keep_alive=False):
-        self.port = port
+    def __init__(self, port, requests, threads=2, rate=None, keep_alive=False, **options):
+        self.port, self.options = port, options
         self.interval = rate and threads * len(requests) / rate
         self.answers = {name: Answers() for name in requests}
         self.stopped = threading.Event()
@@ -112,7 +112,7 @@ class Load:
             thread.join()
 
     def run(self, name, make, number, step, keep_alive, order):
-        client = Client(self.port, keep_alive=keep_alive)
+        client = Client(self.port, keep_alive=keep_alive, **self.options)
         due = self.begun + (self.interval or 0) * order / len(self.threads)
         while not self.stopped.wait(max(0, due - time.monotonic()) if self.interval else 0.02):
             method, path, body = make(number)

@@ -187,7 +187,7 @@ CANARY = "canary-4f1c9e7ab2"  # content of files that no image may contain
 
 
 @contextmanager
-def laboratory(cookies, options, name, port, module="faults"):
+def laboratory(cookies, options, name, port, module="faults", settings=""):
     """Start the production stack with the endpoints of a module, without rate limits."""
     with trial(cookies, options, name, port) as stack:
         project = stack.project
@@ -198,8 +198,9 @@ def laboratory(cookies, options, name, port, module="faults"):
             .replace("    errors,\n", f"    errors,\n    {module},\n")
             .replace("    return app", f"    app.register_blueprint({module}.bp)\n    return app")
         )
-        with (project / ".env").open("a") as settings:
-            settings.write("RATE_LIMIT=100000r/s\nRATE_BURST=10000\nMAX_CONTENT_LENGTH=100000000\n")
+        with (project / ".env").open("a") as file:
+            limits = "RATE_LIMIT=100000r/s\nRATE_BURST=10000\nMAX_CONTENT_LENGTH=100000000\n"
+            file.write(limits + settings)
         for secret in (".env.local", ".git/config", "instance/lab.db", "secrets/key.pem", "id_rsa"):
             (project / secret).parent.mkdir(exist_ok=True)
             (project / secret).write_text(CANARY)

@@ -74,10 +74,12 @@ def test_compose_files_have_exactly_the_chosen_services(project, chosen):
         *(["nginx"] if chosen["use_nginx"] else []),
         *(["worker", "beat", "queue"] if chosen["use_worker"] else []),
     }
+    development = {"assets"} if has_assets(chosen) else set()
+    production = {"caddy"} if chosen["use_tls"] else set()
 
-    for files, further in (([], {"assets"}), (["--file=compose.yaml"], set())):
+    for files, further in (([], development), (["--file=compose.yaml"], production)):
         config = run("docker", "compose", *files, "config", "--services", cwd=project)
-        assert set(config.stdout.split()) == services | (further if has_assets(chosen) else set())
+        assert set(config.stdout.split()) == services | further
 
 
 @each_combination("use_nginx")

@@ -45,6 +45,7 @@ OWNED = {
         my_service/openapi.py my_service/templates/openapi.html schemathesis.toml
         tests/test_openapi.py
     """.split(),
+    "use_tls": ["caddy/Caddyfile"],
 }
 # What each answer brings, beside the files of every front end
 FRONTENDS = {
@@ -69,6 +70,7 @@ NAMES = {
     "use_tailwind": "tailwind",
     "use_metrics": "metric|prometheus|grafana",
     "use_openapi": "openapi|apispec|schemathesis",
+    "use_tls": "caddy|acme|let's encrypt",
 }
 NAMES_OF_FRONTENDS = {
     "htmx": "htmx|hx-",
