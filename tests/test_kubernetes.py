@@ -1,0 +1,324 @@
+"""The manifests for Kubernetes, and their pods in Podman.
+
+What only a cluster can show is not tested: rolling updates, the autoscaler and network policies.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+import yaml
+from conftest import ENVIRONMENT, FULL, change, constants, each_combination, run
+from dotenv import dotenv_values
+from stacks import report, trial, wait_for
+
+NAMESPACE = "my-service"
+EVERYTHING = FULL | {"use_worker": True, "use_metrics": True, "use_kubernetes": True}
+COMPONENT = "app.kubernetes.io/component"
+SECRETS = {
+    "use_postgres": "DATABASE_URL",
+    "use_redis": "REDIS_URL",
+    "use_worker": "QUEUE_URL",
+    "use_metrics": "METRICS_TOKEN",
+}
+# Images have digests and the policy Always only if their owner wants that, and secrets are variables.
+CHECKOV = "checkov==3.3.30"
+
+
+def render(project):
+    """Return the objects in the manifests of a project."""
+    run("kubectl", "kustomize", "deploy/kubernetes", "--output=manifests.yaml", cwd=project)
+    return list(yaml.safe_load_all((project / "manifests.yaml").read_text()))
+
+
+@pytest.fixture(scope="session")
+def objects(project):
+    """Return the rendered objects, by kind and name; tests must not change them."""
+    return {(one["kind"], one["metadata"]["name"]): one for one in render(project)}
+
+
+def named(objects, kind):
+    """Return the objects of a kind, by name."""
+    return {name: one for (other, name), one in objects.items() if other == kind}
+
+
+def pods(objects):
+    """Return the template of each pod, by the name of its Deployment or Job."""
+    found = named(objects, "Deployment") | named(objects, "Job")
+    return {name: one["spec"]["template"] for name, one in found.items()}
+
+
+def settings_of(objects):
+    """Return the settings that are not secret."""
+    [settings] = named(objects, "ConfigMap").values()
+    return settings["data"]
+
+
+with_kubernetes = each_combination("use_kubernetes")
+
+
+@with_kubernetes
+def test_manifests_are_valid_in_three_versions(project, objects):
+    versions = [f"--kubernetes-version={version}" for version in ("1.35", "1.36", "1.37")]
+
+    run("kubernetes-validate", "--strict", *versions, "manifests.yaml", cwd=project)
+
+
+@with_kubernetes
+def test_objects_are_those_of_the_options(objects, chosen):
+    expected = {
+        *("Namespace my-service", "Deployment web", "Service web", "Ingress web"),
+        *("HorizontalPodAutoscaler web", "PodDisruptionBudget web"),
+        *("NetworkPolicy default-deny", "NetworkPolicy web"),
+    }
+    expected |= {"Job migrate"} if chosen["use_postgres"] else set()
+    expected |= {"Deployment worker", "Deployment beat"} if chosen["use_worker"] else set()
+    expected |= {"Service metrics"} if chosen["use_metrics"] else set()
+    if any(chosen[option] for option in ("use_postgres", "use_redis", "use_worker")):
+        expected.add("NetworkPolicy egress")
+
+    assert {" ".join(key) for key in objects if key[0] != "ConfigMap"} == expected
+    containers = [one["name"] for one in pods(objects)["web"]["spec"]["containers"]]
+    assert containers == (["web", "nginx"] if chosen["use_nginx"] else ["web"])
+    for (kind, _), one in objects.items():
+        assert one["metadata"].get("namespace") == (None if kind == "Namespace" else NAMESPACE)
+        assert one["metadata"]["labels"]["app.kubernetes.io/name"] == NAMESPACE
+
+
+@with_kubernetes
+def test_every_pod_is_hardened(objects):
+    for name, pod in pods(objects).items():
+        spec = pod["spec"]
+        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["enableServiceLinks"] is False, name
+        context = spec["securityContext"]
+        assert context["runAsNonRoot"] is True, name
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys(), name
+        for volume in spec["volumes"]:
+            assert volume["emptyDir"]["sizeLimit"], name
+        for container in spec["containers"]:
+            own = dict(container["securityContext"])
+            assert own.pop("runAsUser", context["runAsUser"]) > 0, name
+            own.pop("runAsGroup", None)
+            assert own == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "readOnlyRootFilesystem": True,
+            }, name
+            for kind in ("requests", "limits"):
+                assert container["resources"][kind].keys() == {"cpu", "memory"}, name
+    namespace = objects["Namespace", NAMESPACE]["metadata"]["labels"]
+    assert namespace["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@with_kubernetes
+def test_resources_are_those_of_compose(project, objects):
+    services = yaml.safe_load((project / "compose.yaml").read_text())["services"]
+    for pod in pods(objects).values():
+        for container in pod["spec"]["containers"]:
+            service = services[container["name"]]
+            deploy = service.get("deploy", services["web"]["deploy"])
+            compose, limits = deploy["resources"]["limits"], container["resources"]["limits"]
+            cpus = float(limits["cpu"].removesuffix("m"))
+            assert (cpus / 1000 if cpus > 10 else cpus) == float(compose["cpus"])
+            assert limits["memory"] == compose["memory"].replace("m", "Mi")
+            if "command" in container:
+                command = [word.replace("${WORKER_CONCURRENCY:-2}", "2") for word in service["command"]]
+                assert container["command"] == command
+
+
+def named_ports(pod):
+    """Return the ports of the containers of a pod, by name."""
+    ports = [port for one in pod["spec"]["containers"] for port in one.get("ports", [])]
+    return {port["name"]: port["containerPort"] for port in ports}
+
+
+@with_kubernetes
+def test_references_have_targets(project, objects, chosen):
+    settings, all_pods = settings_of(objects), pods(objects)
+    web = named_ports(all_pods["web"])
+    assert web == {"web": 8000} | ({"nginx": 8080} if chosen["use_nginx"] else {})
+    for name, pod in all_pods.items():
+        assert pod["metadata"]["labels"][COMPONENT] == name
+        for container in pod["spec"]["containers"]:
+            for probe in (container[one] for one in container if one.endswith("Probe")):
+                if request := probe.get("httpGet"):
+                    assert request["port"] in web
+                    [host] = request["httpHeaders"]
+                    assert host["value"] in settings["TRUSTED_HOSTS"].split(",")
+    for name, one in named(objects, "Deployment").items():
+        assert one["spec"]["selector"]["matchLabels"] == {COMPONENT: name}
+    for service in named(objects, "Service").values():
+        assert service["spec"]["selector"] == {COMPONENT: "web"}
+        assert service["spec"]["ports"][0]["targetPort"] in web
+    front = "nginx" if chosen["use_nginx"] else "web"
+    assert objects["Service", "web"]["spec"]["ports"][0]["targetPort"] == front
+    [rule] = objects["Ingress", "web"]["spec"]["rules"]
+    assert rule["host"] in settings["TRUSTED_HOSTS"].split(",")
+    assert rule["http"]["paths"][0]["backend"]["service"] == {"name": "web", "port": {"name": "http"}}
+
+    if chosen["use_nginx"]:
+        templates = "".join(file.read_text() for file in (project / "nginx").glob("*.template"))
+        assert set(re.findall(r"\$\{([A-Z_]+)\}", templates)) <= settings.keys()
+    known = set(dotenv_values(project / ".env")) | set(
+        re.findall(r"^# ([A-Z_]+)=", (project / ".env.example").read_text(), re.M)
+    )
+    assert settings.keys() - {"TRUSTED_NETWORK", "UPSTREAM"} <= known
+
+
+@with_kubernetes
+def test_only_necessary_connections_are_allowed(objects, chosen):
+    policies = {name: one["spec"] for name, one in named(objects, "NetworkPolicy").items()}
+    front = "nginx" if chosen["use_nginx"] else "web"
+
+    assert policies["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    sources = [
+        (rule["from"][0]["namespaceSelector"]["matchLabels"], rule["ports"])
+        for rule in policies["web"]["ingress"]
+    ]
+    label = "kubernetes.io/metadata.name"
+    monitoring = [({label: "monitoring"}, [{"port": "web"}])] if chosen["use_metrics"] else []
+    assert sources == [({label: "traefik"}, [{"port": front}]), *monitoring]
+    ports = [[p["port"] for p in rule["ports"]] for rule in policies.get("egress", {}).get("egress", [])]
+    stores = [[5432]] if chosen["use_postgres"] else []
+    stores += [[6379]] if chosen["use_redis"] or chosen["use_worker"] else []
+    assert ports == ([[53, 53], *stores] if stores else [])
+
+
+@with_kubernetes
+def test_pods_have_time_to_stop(project, objects, chosen):
+    web = pods(objects)["web"]["spec"]
+    waits = [one["lifecycle"]["preStop"]["sleep"]["seconds"] for one in web["containers"]]
+    graceful = int(re.search(r'"GRACEFUL_TIMEOUT", (\d+)', (project / "config/settings.py").read_text())[1])
+
+    assert waits == sorted(waits, reverse=True)  # nginx stops before web
+    assert web["terminationGracePeriodSeconds"] > waits[0] + graceful
+    if chosen["use_worker"]:
+        limit = constants((project / "config/celery.py").read_text())["task_time_limit"]
+        assert pods(objects)["worker"]["spec"]["terminationGracePeriodSeconds"] > limit
+
+
+def answered(project):
+    """Return the names of findings that a comment answers."""
+    texts = [file.read_text() for file in (project / "deploy/kubernetes").glob("*.yaml")]
+    comments = re.findall(r"#(.*)", "\n".join(texts))
+    return set(re.findall(r"CKV_K8S_\d+|KSV-?\d+", " ".join(comments)))
+
+
+all_options = pytest.mark.parametrize("project", [EVERYTHING], indirect=True, ids=["all"])
+
+
+@all_options
+def test_checkov_finds_only_what_a_comment_answers(project, objects):
+    command = f"uv tool run {CHECKOV} --framework=kubernetes --output=json --file=manifests.yaml"
+
+    done = run(*command.split(), cwd=project, check=False)
+
+    found = json.loads(done.stdout[done.stdout.index("{") :])["results"]
+    failed = {check["check_id"] for check in found["failed_checks"]}
+    assert len(found["passed_checks"]) > 300
+    assert failed == {name for name in answered(project) if name.startswith("CKV")}
+
+
+@all_options
+def test_trivy_finds_only_what_a_comment_answers(project, objects, tmp_path):
+    if not shutil.which("trivy"):
+        pytest.skip("Trivy is missing: https://trivy.dev")
+    shutil.copy(project / "manifests.yaml", tmp_path)
+
+    done = subprocess.run(
+        ["trivy", "config", "--quiet", "--format=json", tmp_path], capture_output=True, check=True
+    )
+
+    results = json.loads(done.stdout)["Results"]
+    found = {one["ID"] for result in results for one in result.get("Misconfigurations", [])}
+    assert {name.removeprefix("AVD-") for name in found} <= answered(project)
+
+
+@contextmanager
+def stand_in(folder, script):
+    """Return a PATH on which ``kubectl`` is a script, which logs its arguments to ``calls``."""
+    folder.mkdir()
+    real = shutil.which("kubectl", path=ENVIRONMENT["PATH"])
+    (folder / "kubectl").write_text(f'#!/bin/sh\necho "$@" >> {folder}/calls\n{script}\nexec {real} "$@"\n')
+    (folder / "kubectl").chmod(0o755)
+    yield f"{folder}{os.pathsep}{ENVIRONMENT['PATH']}"
+
+
+ROLLOUT = [
+    "kustomize deploy/kubernetes --output=manifests.yaml",
+    "delete job migrate --ignore-not-found",
+    f"apply --filename=manifests.yaml --selector={COMPONENT} notin (web, worker, beat)",
+    "wait --for=jsonpath={.status.conditions[0].type} --timeout=11m job/migrate",
+    "wait --for=condition=Complete --timeout=30s job/migrate",
+    f"apply --filename=manifests.yaml --selector={COMPONENT} in (worker, beat)",
+    "rollout status --timeout=10m deployment/worker",
+    "rollout status --timeout=10m deployment/beat",
+    "apply --filename=manifests.yaml",
+    "rollout status --timeout=10m deployment/web",
+]
+
+
+@pytest.mark.parametrize("fails", [None, "condition=Complete", "deployment/worker"])
+def test_rollout_stops_at_the_first_failed_step(bake, tmp_path, fails):
+    project = bake(**EVERYTHING)
+    script = f'case "$*" in *kustomize*) ;; *{fails}*) exit 1 ;; *) exit ;; esac'
+
+    with stand_in(tmp_path / "bin", script) as path:
+        done = run("make", "rollout", cwd=project, check=False, PATH=path)
+
+    calls = (tmp_path / "bin/calls").read_text().replace(f"--namespace={NAMESPACE} ", "").splitlines()
+    assert "passed for resource deployment/web against version 1.37" in done.stdout
+    end = next((i for i, call in enumerate(ROLLOUT, 1) if fails and fails in call), len(ROLLOUT))
+    logs = ["logs --tail=20 job/migrate"] if fails == "condition=Complete" else []
+    assert calls == ROLLOUT[:end] + logs
+    assert bool(done.returncode) is bool(fails)
+
+
+def test_make_manifests_refuses_a_misspelt_field(bake):
+    project = bake(**EVERYTHING)
+    change(project / "deploy/kubernetes/web.yaml", "readOnlyRootFilesystem", "readOnlyRootFileSystem")
+
+    done = run("make", "manifests", cwd=project, check=False)
+
+    assert done.returncode
+    assert "readOnlyRootFileSystem" in done.stdout
+
+
+def test_make_manifests_names_kubectl_if_it_is_missing(bake, tmp_path):
+    for name in ("sh", "sed", "uv", "make"):
+        (tmp_path / name).symlink_to(shutil.which(name, path=ENVIRONMENT["PATH"]))
+
+    done = run("make", "manifests", cwd=bake(use_kubernetes=True), check=False, PATH=str(tmp_path))
+
+    assert done.returncode
+    assert "\nkubectl is missing: see https://kubernetes.io/docs/tasks/tools/\n" in f"\n{done.stdout}"
+    assert "Traceback" not in done.stdout
+
+
+def make_secrets(project, folder):
+    """Run ``make secrets``, and return the Secret that it would apply."""
+    with stand_in(folder, f'[ "$1" = apply ] && exec cat > {folder}/secret.yaml') as path:
+        run("make", "secrets", cwd=project, PATH=path)
+    return folder / "secret.yaml"
+
+
+@with_kubernetes
+def test_secrets_of_the_service_are_copied_and_no_others(fresh, chosen, tmp_path):
+    project = shutil.copytree(fresh, tmp_path / "project")
+    urls = {SECRETS[option]: f"x://{option}=" for option in SECRETS if chosen[option]}
+    with (project / ".env").open("a") as file:
+        file.writelines(f"{name}={url}\n" for name, url in urls.items() if name != "METRICS_TOKEN")
+
+    secret = yaml.safe_load(make_secrets(project, tmp_path / "bin").read_text())
+
+    assert secret["metadata"]["name"] == "secrets"
+    assert secret["data"].keys() == {"SECRET_KEY", *urls}
+    calls = (tmp_path / "bin/calls").read_text()
+    assert f"apply --server-side --namespace={NAMESPACE} --filename=-" in calls
+    assert dotenv_values(project / ".env")["SECRET_KEY"] not in calls
