@@ -14,8 +14,19 @@ from contextlib import contextmanager
 
 import pytest
 import requests
+import trustme
 import yaml
-from conftest import EACH, ENVIRONMENT, FULL, TEMPLATE, change, constants, each_combination, run
+from conftest import (
+    EACH,
+    ENVIRONMENT,
+    FULL,
+    TEMPLATE,
+    change,
+    commands,
+    constants,
+    each_combination,
+    run,
+)
 from dotenv import dotenv_values
 from stacks import SLUG, apart, report, trial, wait_for
 
@@ -52,6 +63,12 @@ def pods(objects):
     """Return the template of each pod, by the name of its Deployment or Job."""
     found = named(objects, "Deployment") | named(objects, "Job")
     return {name: one["spec"]["template"] for name, one in found.items()}
+
+
+def containers_of(workload):
+    """Return the containers of a Deployment or Job, and none for other objects."""
+    pod = workload.get("spec", {}).get("template", {})
+    return pod["spec"]["containers"] if pod else []
 
 
 def settings_of(objects):
@@ -308,6 +325,38 @@ def test_make_manifests_refuses_a_misspelt_field(fresh, tmp_path):
     assert "readOnlyRootFileSystem" in done.stdout
 
 
+def test_document_describes_the_steps_that_are_tested(bake, tmp_path):
+    """Those of the document run here as far as possible without a cluster and a registry."""
+    project = bake(project_slug="corner_shop", use_kubernetes=True)
+    generate, enter, *steps = commands((TEMPLATE / "docs/kubernetes.md").read_text())
+    assert generate == (
+        "cookiecutter gh:ORG/cookiecutter-flask-docker --no-input project_slug=corner_shop use_kubernetes=true"
+    )
+    assert enter == "cd corner_shop"
+    assert steps == [
+        "docker build --tag ghcr.io/owner/corner_shop:v0.1.0 --push .",
+        "docker build --tag ghcr.io/owner/corner_shop-nginx:v0.1.0 --target nginx --push .",
+        "kubectl apply --filename=deploy/kubernetes/namespace.yaml",
+        "kubectl create secret tls certificate --namespace=corner-shop --cert=certificate.pem --key=key.pem",
+        "make secrets",
+        "make rollout",
+        "kubectl get pods --namespace=corner-shop",
+        "curl https://shop.example.com/readyz",
+    ]
+    objects = render(project)
+
+    images = {c["image"] for o in objects for c in containers_of(o)}
+    assert images == {step.split()[3] for step in steps[:2]}
+    [ingress] = [one for one in objects if one["kind"] == "Ingress"]
+    assert ingress["metadata"]["namespace"] == "corner-shop"
+    assert ingress["spec"]["tls"][0]["secretName"] == "certificate"
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(project / "certificate.pem")
+    authority.private_key_pem.write_to_path(project / "key.pem")
+    made = run("sh", "-c", f"{steps[3]} --dry-run=client --output=yaml", cwd=project).stdout
+    assert yaml.safe_load(made)["type"] == "kubernetes.io/tls"
+
+
 @all_options
 def test_make_manifests_names_kubectl_if_it_is_missing(project, tmp_path):
     for name in ("sh", "sed", "uv", "make"):
@@ -477,7 +526,7 @@ def request(port, path, **headers):
 def probes(workloads):
     """Return workload, container and probe for each probe."""
     for one in workloads:
-        for container in one["spec"]["template"]["spec"]["containers"]:
+        for container in containers_of(one):
             for key in container:
                 if key.endswith("Probe"):
                     yield one["metadata"]["name"], container["name"], container[key]
@@ -515,7 +564,8 @@ class TestPods:
                 assert request(ports[asked["port"]], asked["path"]).status_code == 200
             elif command := probe.get("exec"):
                 program = shlex.join(command["command"])
-                call(f"podman exec {name}-pod-{container} {program}")
+                execute = f"podman exec {name}-pod-{container} {program}"
+                wait_for(lambda e=execute: not call(e, check=False).returncode, 30)
 
     @pytest.mark.parametrize(
         "forged", [FORGED, {**FORGED, "Forwarded": "for=203.0.113.9;proto=https"}]
