@@ -11,7 +11,9 @@ PACKAGE = Path(ANSWERS["project_slug"])
 
 # The paths of each option, which are deleted if the option is declined
 OWNED = {
+    "use_kubernetes": ["bin/rollout", "deploy"],
     "use_postgres": [
+        "deploy/kubernetes/migrate.yaml",
         "postgres",
         "bin/backup",
         "bin/drill",
@@ -33,6 +35,7 @@ OWNED = {
     "use_nginx": ["nginx", "bin/deploy"],
     "use_worker": [
         "config/celery.py",
+        "deploy/kubernetes/worker.yaml",
         PACKAGE / "make_celery.py",
         PACKAGE / "migrations/0002_add_words.py",
         PACKAGE / "tasks.py",
@@ -41,7 +44,13 @@ OWNED = {
         "tests/test_words.py",
         "tests/test_worker.py",
     ],
-    "use_metrics": ["grafana", "prometheus", PACKAGE / "metrics.py", "tests/test_metrics.py"],
+    "use_metrics": [
+        "deploy/kubernetes/metrics.yaml",
+        "grafana",
+        "prometheus",
+        PACKAGE / "metrics.py",
+        "tests/test_metrics.py",
+    ],
     "use_openapi": [
         PACKAGE / "openapi.py",
         PACKAGE / "templates/openapi.html",

@@ -21,7 +21,7 @@ WORDS = {"none", "public", "template0", "template1"} | {"false", "null", "true"}
 PROJECT_MODULES = {
     "alembic", "amqp", "apispec", "asgiref", "assets", "ast_serialize", "async_timeout", "backups",
     "billiard", "bin", "blinker", "cachelib", "caddy", "celery", "click", "click_didyoumean",
-    "click_plugins", "click_repl", "colorama", "config", "coverage", "dateutil", "dotenv",
+    "click_plugins", "click_repl", "colorama", "config", "coverage", "dateutil", "deploy", "dotenv",
     "environs", "flask", "flask_alembic", "flask_caching", "flask_debugtoolbar",
     "flask_sqlalchemy_lite", "grafana", "greenlet", "gunicorn", "hiredis", "iniconfig", "instance",
     "itsdangerous", "jinja2", "kombu", "librt", "locustfile", "mako", "markupsafe", "marshmallow",

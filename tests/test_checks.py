@@ -18,6 +18,8 @@ NGINX_VARIABLES = {
     "RATE_BURST": "100",
     "RATE_LIMIT": "50r/s",
     "STATIC_HOST": "https://cdn.example.com",
+    "TRUSTED_NETWORK": "10.0.0.0/8",
+    "UPSTREAM": "web:8000 resolve",
 }
 needs_compose = pytest.mark.skipif(
     not shutil.which("docker", path=ENVIRONMENT["PATH"]), reason="needs Docker Compose"

@@ -50,7 +50,7 @@ ELSEWHERE = {
         "tests/test_metrics.py",
         "docker run .*",
     ),
-    'uvx schemathesis run http://127.0.0.1:{{ cookiecutter.__port }}/openapi.json': (
+    "uvx schemathesis run http://127.0.0.1:{{ cookiecutter.__port }}/openapi.json": (
         "tests/test_openapi.py",
         "uvx schemathesis run",
     ),
@@ -83,6 +83,7 @@ def test_every_command_is_run_by_a_test(document):
         run_there = [h for h in headings if f'typed("{h}")'.replace(" ", "") in updates]
         typed = [c for c in typed if not any(c in commands(text, h) for h in run_there)]
     here = Path(__file__).read_text().partition("def test_every_target")[2]
+    here += (TEMPLATE / "tests/test_kubernetes.py").read_text()
 
     for command in typed:
         if command in ELSEWHERE:

@@ -46,6 +46,11 @@ OWNED = {
         tests/test_openapi.py
     """.split(),
     "use_tls": ["caddy/Caddyfile"],
+    "use_kubernetes": """
+        bin/rollout deploy/kubernetes/ingress.yaml deploy/kubernetes/kustomization.yaml
+        deploy/kubernetes/namespace.yaml deploy/kubernetes/network.yaml
+        deploy/kubernetes/scaling.yaml deploy/kubernetes/web.yaml
+    """.split(),
 }
 # What each answer brings, beside the files of every front end
 FRONTENDS = {
@@ -71,6 +76,7 @@ NAMES = {
     "use_metrics": "metric|prometheus|grafana",
     "use_openapi": "openapi|apispec|schemathesis",
     "use_tls": "caddy|acme|let's encrypt",
+    "use_kubernetes": "kube|kustom|manifest|rollout|ingress|pod(s|\\b)",
 }
 NAMES_OF_FRONTENDS = {
     "htmx": "htmx|hx-",
@@ -104,6 +110,10 @@ def test_project_has_exactly_the_files_of_its_options(fresh, chosen):
 
     if chosen["use_postgres"] and chosen["use_worker"]:
         owned += ["my_service/migrations/0002_add_words.py", "tests/test_words.py"]
+    parts = {"use_postgres": "migrate", "use_worker": "worker", "use_metrics": "metrics"}
+    for option, name in parts.items():
+        if chosen["use_kubernetes"] and chosen[option]:
+            owned.append(f"deploy/kubernetes/{name}.yaml")
 
     assert files_of(fresh) == {*ALWAYS, *owned}
 
@@ -134,6 +144,7 @@ def test_only_programs_are_executable(fresh, chosen):
 
     owned = {"bin/deploy"} if chosen["use_nginx"] else set()
     owned |= {"bin/backup", "bin/drill", "bin/restore"} if chosen["use_postgres"] else set()
+    owned |= {"bin/rollout"} if chosen["use_kubernetes"] else set()
     assert programs == {"bin/audit", "bin/env", "bin/healthcheck"} | owned
 
 
