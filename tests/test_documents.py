@@ -50,7 +50,7 @@ ELSEWHERE = {
         "tests/test_metrics.py",
         "docker run .*",
     ),
-    'uvx schemathesis run http://127.0.0.1:{{ cookiecutter.__port }}/openapi.json': (
+    "uvx schemathesis run http://127.0.0.1:{{ cookiecutter.__port }}/openapi.json": (
         "tests/test_openapi.py",
         "uvx schemathesis run",
     ),
