@@ -1,9 +1,11 @@
 """Background jobs while a worker, the queue or the schedule fails: none is lost."""
 
+import itertools
 import json
 import os
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import FULL, run
@@ -215,17 +217,29 @@ def test_job_is_refused_within_two_seconds_while_the_queue_hangs(jobs):
 
 
 def test_full_queue_refuses_jobs_and_loses_none(jobs):
-    jobs.compose("stop", "worker")
-    padding = "x" * 500_000
-    names = [f"full-{number}" for number in range(400)]
-    statuses = {name: enqueue(jobs, "record", name, padding=padding) for name in names}
-    jobs.compose("start", "worker")
-    accepted = {name for name, status in statuses.items() if status == 202}
-    wait_for(lambda: accepted <= runs(jobs).keys(), 120)
+    """Clients enqueue jobs of 500 kB while no worker runs, and while one works on them."""
+    statuses, numbers = {}, itertools.count()
 
-    report(f"full queue: {Counter(statuses.values())}; each accepted job of 500 kB has run")
-    assert 20 < len(accepted) < 400
-    assert set(statuses.values()) == {202, 503}
+    def accepted():
+        return {name for name, status in statuses.items() if status == 202}
+
+    def enqueue_until(is_enough):
+        while not is_enough():
+            name = f"full-{next(numbers)}"
+            statuses[name] = enqueue(jobs, "record", name, padding="x" * 500_000)
+
+    jobs.compose("stop", "worker")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(enqueue_until, [lambda: 503 in statuses.values()] * 4))
+        before = len(accepted())
+        during = pool.map(enqueue_until, [lambda: len(accepted()) > before + 50] * 4)
+        jobs.compose("start", "worker")
+        list(during)
+    wait_for(lambda: accepted() <= runs(jobs).keys(), 150)
+
+    counts = Counter(statuses.values())
+    report(f"full queue: {before} jobs accepted, then {counts[202] - before}; all ran; {counts}")
+    assert set(counts) == {202, 503}
 
 
 def minutes(jobs):

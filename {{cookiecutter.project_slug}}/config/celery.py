@@ -2,12 +2,10 @@
 
 task_publish_retry = False  # the request that enqueues a job would wait
 worker_prefetch_multiplier = 1
-
 # A message is deleted after its job has ended, so that a job whose worker is killed runs again.
 task_acks_late = True
 task_reject_on_worker_lost = True
 task_retry_on_worker_lost = True  # no more than max_retries times
-
 # Seconds. No job, and no delay of a retry, may exceed visibility_timeout: the job would run again.
 task_soft_time_limit = 50
 task_time_limit = 60

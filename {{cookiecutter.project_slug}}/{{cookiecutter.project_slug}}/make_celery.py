@@ -5,5 +5,4 @@ from . import create_app
 celery = create_app().extensions["celery"]
 if celery.conf.task_always_eager:
     raise SystemExit("QUEUE_URL is not set: jobs run in the process that enqueues them.")
-# A worker waits for a queue that hangs: after a timeout, it would fetch no more jobs.
-celery.conf.broker_transport_options["socket_timeout"] = None
+celery.conf.broker_transport_options["socket_timeout"] = None  # after one, a worker stops fetching

@@ -29,7 +29,7 @@ class NoteSchema(Schema):
     id = fields.Integer(dump_only=True)
     title = fields.String(required=True, validate=[Length(1, 200), api.storable])
     body = fields.String(load_default="", validate=[Length(max=10_000), api.storable])
-    created_at = fields.DateTime(dump_only=True){{ ("\n    words = fields.Integer(dump_only=True" ~ (", allow_none=True)" if cookiecutter.use_openapi else ")")) if cookiecutter.use_worker }}
+    created_at = fields.DateTime(dump_only=True){{ "\n    words = fields.Integer(dump_only=True, allow_none=True)" if cookiecutter.use_worker }}
 
 {% if cookiecutter.use_openapi %}
 

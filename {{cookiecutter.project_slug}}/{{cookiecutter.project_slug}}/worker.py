@@ -11,6 +11,7 @@ from celery import Celery, Task, signals
 from celery.exceptions import Retry, SoftTimeLimitExceeded
 from flask import Flask, g
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 from werkzeug.exceptions import ServiceUnavailable
 
 from . import health, tasks
@@ -33,20 +34,29 @@ def init_app(app: Flask) -> None:
             with app.app_context(), logged(self):
                 return self.run(*args, **kwargs)
 
+        def apply_async(self, *args: Any, **options: Any) -> Any:
+            options.setdefault("headers", {"request_id": g.get("request_id") if g else None})
+            try:
+                if url and not self.request.id and is_full(celery):  # retries have an ID
+                    raise OperationalError("the queue is full")
+                return super().apply_async(*args, **options)
+            except (OperationalError, RedisError) as error:
+                raise ServiceUnavailable("The queue is unavailable.", retry_after=5) from error
+
     url = app.config["QUEUE_URL"]
-    celery = Celery(app.name, task_cls=AppTask, config_source="config.celery")
-    celery.conf.update(broker_url=url or "memory://", task_always_eager=not url)
-    celery.conf.update(beat_schedule=tasks.SCHEDULE)
+    celery = Celery(app.name, broker=url, task_cls=AppTask, config_source="config.celery")
+    celery.conf.update(task_always_eager=not url, beat_schedule=tasks.SCHEDULE)
     celery.set_default()
     app.extensions["celery"] = celery
-    problem = ServiceUnavailable("The queue is unavailable.", retry_after=5)
-    app.register_error_handler(OperationalError, lambda _: app.handle_http_exception(problem))
+    if url:
+        health.add_check(app, "queue", lambda: is_full(celery))
 
-    def connect() -> None:
-        with celery.connection_for_write() as connection:
-            connection.connect()
 
-    health.add_check(app, "queue", connect)
+def is_full(celery: Celery) -> bool:
+    """Keep a tenth of the memory for workers: for the jobs that they fetch, and for retries."""
+    with celery.pool.acquire(block=True) as connection:
+        memory = connection.default_channel.client.info("memory")
+    return bool(memory["used_memory"] > 0.9 * memory["maxmemory"] > 0)
 
 
 @contextmanager
@@ -71,14 +81,8 @@ def enqueue(task: Task, *args: Any) -> None:
     """Enqueue a job after a commit: the request has succeeded, so that an error is only logged."""
     try:
         task.delay(*args)
-    except OperationalError as error:
-        logger.error("%s%r was not enqueued: %s", task.name, args, error)
-
-
-@signals.before_task_publish.connect
-def add_request_id(headers: dict[str, Any], **_: Any) -> None:
-    """Pass the ID of the request to the job."""
-    headers["request_id"] = g.get("request_id") if g else None
+    except ServiceUnavailable as error:
+        logger.error("%s%r was not enqueued: %s", task.name, args, error.__cause__)
 
 
 @signals.setup_logging.connect
