@@ -34,7 +34,7 @@ def type_answers(folder: Path) -> str:
         os.chdir(folder)
         os.environ |= {"COLUMNS": "100", "TERM": "xterm-256color"}
         os.execvp("cookiecutter", ["cookiecutter", "--default-config", str(DOCS.parent)])
-    shown = b""
+    shown = os.read(terminal, 1024)  # however long it takes to start
     for answer in ANSWERS:
         while select.select([terminal], [], [], 2)[0]:  # until it waits for the answer
             shown += os.read(terminal, 1024)
