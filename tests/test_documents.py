@@ -149,8 +149,8 @@ def test_picture_of_the_terminal_shows_the_real_output(tmp_path):
         "make up",
         "curl http://127.0.0.1:8080/readyz",
     ]
-    prompts = re.findall(r"^\[\d+/15\] [^[:\n]+", picture, re.M)
-    assert len(prompts) == 15
+    prompts = re.findall(r"^\[\d+/17\] [^[:\n]+", picture, re.M)
+    assert len(prompts) == 17
     assert [prompt for prompt in prompts if prompt not in shown] == []
     assert re.search(r"^corner_shop is ready:\n(?:  .+\n)+", picture, re.M)[0] in shown
     assert "make up\nUp: http://127.0.0.1:8080\n" in picture
