@@ -14,10 +14,10 @@ from urllib.request import urlopen
 
 import pytest
 import trustme
-from conftest import BARE, change, run
+from conftest import BARE, TEMPLATE, change, run
 from cryptography import x509
 from load import Load
-from stacks import laboratory, report, wait_for
+from stacks import apart, laboratory, report, wait_for
 from test_hardening import (  # noqa: F401 (they run here too, with the stacks of this file)
     test_every_service_is_hardened,
     test_processes_have_no_privileges,
@@ -76,8 +76,11 @@ def get(path, host="localhost", roots=None, **headers):
 @pytest.fixture(scope="module", params=[True, False], ids=["nginx", "direct"])
 def stack(request, engine, cookies_session):
     options = BARE | {"use_nginx": request.param, "use_tls": True}
-    with laboratory(cookies_session, options, "tls", 18600, settings=SETTINGS) as stack:
-        yield stack
+    try:
+        with laboratory(cookies_session, options, "tls", 18600, settings=SETTINGS) as stack:
+            yield stack
+    finally:  # compose.override.yaml, with which the stack was deleted, has no such volume
+        run("docker", "volume", "rm", "--force", f"{apart('tls')}_caddy", cwd=TEMPLATE)
 
 
 with_nginx = pytest.mark.parametrize("stack", [True], indirect=True, ids=["nginx"])
