@@ -69,7 +69,7 @@ class TestStack:
         assert counted == before + 200
         assert value(after, PAGE) == counted
         assert value(after, "http_requests_active") == 0
-        assert value(after, "database_connections") == 0
+        assert 0 < value(after, "database_connections") < 100
         started = value(after, "service_started_seconds")
         assert started == value(metrics(stack), "service_started_seconds") > 1e9
 

@@ -1,6 +1,7 @@
 """``/metrics`` for Prometheus: totals of all workers, and which dependencies respond."""
 
 import os
+from functools import cache
 from hmac import compare_digest
 from time import perf_counter, time
 from typing import Any
@@ -12,13 +13,17 @@ from flask_caching.signals import cache_memoize_hit, cache_memoize_miss
 from prometheus_client import REGISTRY, CollectorRegistry, {{ "Counter, " if cookiecutter.use_redis }}Gauge, Histogram, make_wsgi_app
 from prometheus_client.multiprocess import MultiProcessCollector
 {% if cookiecutter.use_postgres %}
-from sqlalchemy import Pool, event
+from sqlalchemy import text
 {% endif %}
 
 from . import health
+{% if cookiecutter.use_postgres %}
+from .database import db
+{% endif %}
 
 LABELS = ["method", "route", "status"]
 REQUESTS = Histogram("http_request_duration_seconds", "Duration of requests.", LABELS)
+requests_with = cache(REQUESTS.labels)  # labels() takes longer than to count the request
 ACTIVE = Gauge("http_requests_active", "Requests in progress.", multiprocess_mode="livesum")
 STARTED = Gauge("service_started_seconds", "Time of the start.", multiprocess_mode="mostrecent")
 UP = Gauge("dependency_up", "1 if it responds.", ["name"], multiprocess_mode="mostrecent")
@@ -32,9 +37,8 @@ cache_memoize_hit.connect(lambda *_, **__: HITS.inc(), weak=False)
 cache_memoize_miss.connect(lambda *_, **__: MISSES.inc(), weak=False)
 {% endif %}
 {% if cookiecutter.use_postgres %}
-CONNECTIONS = Gauge("database_connections", "Connections in use.", multiprocess_mode="livesum")
-event.listen(Pool, "checkout", lambda *_: CONNECTIONS.inc())
-event.listen(Pool, "checkin", lambda *_: CONNECTIONS.dec())
+CONNECTIONS = Gauge("database_connections", "Open connections.", multiprocess_mode="mostrecent")
+COUNT_CONNECTIONS = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
 {% endif %}
 
 
@@ -48,7 +52,7 @@ def count(response: Response) -> Response:
     """Count a request by its route: a label for each path or method of a client is too much."""
     rule = request.url_rule
     labels = (request.method, rule.rule) if rule else ("any", "none")
-    REQUESTS.labels(*labels, response.status_code).observe(perf_counter() - g.started)
+    requests_with(*labels, response.status_code).observe(perf_counter() - g.started)
     return response
 
 
@@ -84,6 +88,10 @@ class Middleware:
         up = {name: health.run(name, check) == "ok" for name, check in checks}
         for name in up:
             UP.labels(name).set(up[name])
+{% if cookiecutter.use_postgres %}
+        if up.get("postgres") and db.engine.dialect.name == "postgresql":
+            CONNECTIONS.set(db.session.scalar(COUNT_CONNECTIONS) or 0)
+{% endif %}
 {% if cookiecutter.use_worker %}
         if self.app.config["QUEUE_URL"] and up["queue"]:
             with self.app.extensions["celery"].connection_for_read() as queue:
