@@ -31,7 +31,7 @@ OWNED = {
         "tests/test_words.py",
     ],
     "frontend": [PACKAGE / "greeting.py", "tests/test_greeting.py"],
-    "use_redis": [PACKAGE / "cache.py", "tests/test_cache.py"],
+    "use_redis": [PACKAGE / "cache.py", "tests/test_cache.py", "tests/test_cache_metrics.py"],
     "use_nginx": ["nginx", "bin/deploy"],
     "use_worker": [
         "config/celery.py",
@@ -49,6 +49,7 @@ OWNED = {
         "grafana",
         "prometheus",
         PACKAGE / "metrics.py",
+        "tests/test_cache_metrics.py",
         "tests/test_metrics.py",
     ],
     "use_openapi": [

@@ -83,6 +83,9 @@ def generate(answers, folder, capfd):
             return None, capfd.readouterr().err
 
 
+yaml.SafeLoader.add_constructor("!reset", lambda *_: None)  # of Compose: deletes a service
+
+
 @lru_cache(256)
 def parse(suffix, name, content):
     """Parse the content of a file; the same content is parsed only once."""

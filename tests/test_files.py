@@ -110,6 +110,8 @@ def test_project_has_exactly_the_files_of_its_options(fresh, chosen):
 
     if chosen["use_postgres"] and chosen["use_worker"]:
         owned += ["my_service/migrations/0002_add_words.py", "tests/test_words.py"]
+    if chosen["use_redis"] and chosen["use_metrics"]:
+        owned.append("tests/test_cache_metrics.py")
     parts = {"use_postgres": "migrate", "use_worker": "worker", "use_metrics": "metrics"}
     for option, name in parts.items():
         if chosen["use_kubernetes"] and chosen[option]:

@@ -4,10 +4,6 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-{% if cookiecutter.use_redis %}
-
-from {{ cookiecutter.project_slug }}.cache import cache
-{% endif %}
 
 TOKEN = "a-token-of-the-tests"
 
@@ -65,20 +61,3 @@ def test_failed_dependency_is_reported(app: Flask, client: FlaskClient) -> None:
 
     assert value(text, 'dependency_up{name="good"}') == 1
     assert value(text, 'dependency_up{name="bad"}') == 0
-{% if cookiecutter.use_redis %}
-
-
-def test_hits_and_misses_of_the_cache_are_counted(app: Flask, client: FlaskClient) -> None:
-    @cache.memoize()
-    def one() -> int:
-        return 1
-
-    before = scrape(client)
-
-    with app.app_context():
-        assert [one(), one(), one()] == [1, 1, 1]
-
-    after = scrape(client)
-    assert value(after, "cache_misses_total") == value(before, "cache_misses_total") + 1
-    assert value(after, "cache_hits_total") == value(before, "cache_hits_total") + 2
-{% endif %}
