@@ -1,6 +1,7 @@
 """Stacks for the tests that need containers."""
 
 import http.client
+import itertools
 import json
 import os
 import re
@@ -174,7 +175,9 @@ class Proxy(socketserver.StreamRequestHandler):
     """Forwards a request to nginx, with the address of the client."""
 
     def handle(self):
-        head = b"".join(iter(self.rfile.readline, b"\r\n")) + b"X-Forwarded-For: 127.0.0.1\r\n\r\n"
+        head = b"".join(itertools.takewhile(bytes.strip, self.rfile))
+        head = re.sub(rb"(?im)^connection:.*\r\n", b"", head)
+        head += b"Connection: close\r\nX-Forwarded-For: 127.0.0.1\r\n\r\n"
         size = re.search(rb"(?i)content-length: (\d+)", head)
         with socket.create_connection(("127.0.0.1", self.server.nginx)) as nginx:
             nginx.sendall(head + self.rfile.read(int(size[1]) if size else 0))
@@ -190,7 +193,8 @@ def https(port, folder):
     authority.cert_pem.write_to_path(certificate)
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Proxy) as server:
         server.nginx = port
-        server.socket = context.wrap_socket(server.socket, server_side=True)
+        later = {"do_handshake_on_connect": False}  # a browser opens connections in advance
+        server.socket = context.wrap_socket(server.socket, server_side=True, **later)
         threading.Thread(target=server.serve_forever).start()
         yield f"https://127.0.0.1:{server.server_address[1]}", str(certificate)
         server.shutdown()
