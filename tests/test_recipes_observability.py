@@ -189,7 +189,8 @@ def test_login_and_logout_work_under_the_policy(stack, tmp_path):
         )
         wait_for(lambda: tab.text("h1") == "ann", 10)
         tab.evaluate("document.querySelector('button').click()")
-        wait_for(lambda: tab.evaluate("location.href") == f"{stack.origin}/", 10)
+        arrived = f"location.href == '{stack.origin}/' && document.readyState == 'complete'"
+        wait_for(lambda: tab.evaluate(arrived), 10)
         assert not [message for message in tab.console if "Content Security Policy" in message]
 
         form = "document.body.appendChild(document.createElement('form'))"
