@@ -1,12 +1,7 @@
 """A generated project with the additions of an owner, which are in tests/owner/."""
 
 import json
-import re
 import shutil
-import socket
-import socketserver
-import ssl
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,10 +10,9 @@ from urllib.parse import urljoin
 import pytest
 import requests
 import simple_websocket
-import trustme
 from conftest import FULL, change, run
 from load import Load
-from stacks import report, trial, wait_for
+from stacks import https, report, trial, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
 OWNER, PORT, MB = Path(__file__).with_name("owner"), 8183, 1_000_000
@@ -98,29 +92,11 @@ class Visitor(requests.Session):
         return self
 
 
-class Proxy(socketserver.StreamRequestHandler):
-    """Forwards a request to nginx, with the address of the client."""
-
-    def handle(self):
-        head = b"".join(iter(self.rfile.readline, b"\r\n")) + b"X-Forwarded-For: 127.0.0.1\r\n\r\n"
-        size = re.search(rb"(?i)content-length: (\d+)", head)
-        with socket.create_connection(("127.0.0.1", PORT)) as nginx, nginx.makefile("rb") as reply:
-            nginx.sendall(head + self.rfile.read(int(size[1]) if size else 0))
-            shutil.copyfileobj(reply, self.wfile)
-
-
 @pytest.fixture(scope="module")
 def tls(owned, tmp_path_factory):
     """Return the address and the certificate of a proxy for HTTPS."""
-    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    certificate = tmp_path_factory.mktemp("tls") / "ca.pem"
-    authority.cert_pem.write_to_path(certificate)
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Proxy) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever).start()
-        yield f"https://127.0.0.1:{server.server_address[1]}", str(certificate)
-        server.shutdown()
+    with https(PORT, tmp_path_factory.mktemp("tls")) as proxy:
+        yield proxy
 
 
 def lines(stack, service, text):
