@@ -72,6 +72,11 @@ class Swarm:
         listing = ("ps", "--quiet", "--filter=name=shop_web")
         return {node: self.docker(*listing, node=node).split() for node in PORTS}
 
+    def errors(self):
+        """Return the errors in the log of web in the last two minutes."""
+        log = self.docker("service", "logs", "--raw", "--since=2m", "shop_web").splitlines()
+        return [line[:500] for line in log if '"level": "ERROR"' in line]
+
     def load(self, node="manager"):
         return Load(PORTS[node], REQUESTS, threads=4, rate=30, keep_alive=True)
 
@@ -138,7 +143,7 @@ def test_new_version_is_deployed_under_load(swarm):
     report(f"new version in {seconds:.0f} s: {load.outcome}; {other.outcome}; {load}")
 
     assert swarm.images() == ["2"] * 3
-    assert not load.failed + other.failed
+    assert not load.failed + other.failed, swarm.errors()
 
 
 def test_killed_container_is_replaced(swarm):
@@ -168,7 +173,7 @@ def test_earlier_version_is_deployed_again(swarm):
     report(f"rolled back in {seconds:.0f} s: {load.outcome}; {other.outcome}; {load}")
 
     assert swarm.images() == ["1"] * 3
-    assert not load.failed + other.failed
+    assert not load.failed + other.failed, swarm.errors()
 
 
 def test_broken_version_is_rolled_back_by_itself(swarm):
@@ -182,4 +187,4 @@ def test_broken_version_is_rolled_back_by_itself(swarm):
     report(f"broken version: {load.outcome}; {other.outcome}; {done.stdout[-300:]!r}")
 
     assert swarm.images() == ["1"] * 3
-    assert not load.failed + other.failed
+    assert not load.failed + other.failed, swarm.errors()
