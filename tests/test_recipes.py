@@ -105,7 +105,7 @@ def test_mongodb_recipe(bake):
         "TRUSTED_HOSTS": "127.0.0.1",
     }
     production = {**url, **keys, "REDIS_URL": "redis://127.0.0.1:1", "PORT": "18815"}
-    server = "uvx nx-27017@0.8.1 --db memory -p 18814".split()
+    server = "uvx nx-27017@0.8.1 --db memory --port 18814 --pid-file ../nx.pid --log-file ../nx.log".split()
     web = "uv run gunicorn --config python:config.gunicorn".split()
 
     with recipe("mongodb", project, {":27017`": ":18814`"}, **url) as reading:
