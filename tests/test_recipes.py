@@ -1,6 +1,11 @@
-"""The recipes in docs/recipes/ for other databases and for platforms, in generated projects."""
+"""The recipes in docs/recipes/ for other databases and for platforms, in generated projects.
+
+With ``DEPLOYMENTS``, ``make check`` and ``make test-stack`` run as written; without it, only the tests
+that a recipe concerns.
+"""
 
 import json
+import os
 import re
 import secrets
 import socket
@@ -15,6 +20,7 @@ from recipes import recipe
 from stacks import report, trial, wait_for
 from test_documents import running
 
+WHOLE = bool(os.environ.get("DEPLOYMENTS"))  # as `make test-faults` sets it
 HOST = {"Host": "shop.example.com"}
 docker = [pytest.mark.docker, pytest.mark.xdist_group("docker-untimed")]
 
@@ -40,11 +46,21 @@ def passed(printed):
     return [int(count) for count in re.findall(r"^=+ (\d+) passed", printed, re.M)]
 
 
+def some_tests(commands, *names):
+    """Return words for a recipe with which it runs the tests in these files instead of all."""
+    files = " ".join(f"tests/test_{name}.py" for name in names)
+    return {} if WHOLE else {commands: f"uv run pytest {files}\n"}
+
+
 @pytest.fixture(scope="module")
 def mariadb(engine, cookies_session):
+    words = {
+        "-c backups/NAME": "-c backups/*",
+        **some_tests("make check\nmake test-stack\n", "database", "migrations", "notes"),
+    }
     with (
         trial(cookies_session, FULL, "recipe-mariadb", 18810, slug="shop") as stack,
-        recipe("mariadb", stack.project, {"NAME.": "*."}) as stack.recipe,
+        recipe("mariadb", stack.project, words) as stack.recipe,
     ):
         for heading in (None, "Names", "Server", "Code"):
             stack.recipe.follow(heading)
@@ -57,9 +73,9 @@ class TestMariaDB:
     pytestmark = docker
 
     def test_own_tests_pass_with_sqlite_and_mariadb(self, mariadb):
-        with_sqlite, with_mariadb = passed(mariadb.recipe.follow("Tests"))
+        with_sqlite, *with_mariadb = passed(mariadb.recipe.follow("Tests"))
 
-        assert with_mariadb > with_sqlite  # some tests need a server
+        assert not WHOLE or with_mariadb > [with_sqlite]  # some tests need a server
 
     def test_service_works_in_production(self, mariadb):
         mariadb.up()
@@ -108,7 +124,8 @@ def test_mongodb_recipe(bake):
     server = "uvx nx-27017@0.8.1 --db memory --port 18814 --pid-file ../nx.pid --log-file ../nx.log".split()
     web = "uv run gunicorn --config python:config.gunicorn".split()
 
-    with recipe("mongodb", project, {":27017`": ":18814`"}, **url) as reading:
+    words = {":27017`": ":18814`", **some_tests("make check\n", "books", "health", "settings")}
+    with recipe("mongodb", project, words, **url) as reading:
         for heading in (None, "Module", "Docker"):
             reading.follow(heading)
         with running(server, project):
