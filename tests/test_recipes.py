@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 import yaml
-from conftest import BARE, FULL, run
+from conftest import BARE, FULL, check_workflows, files_of, run
 from recipes import recipe
 from stacks import report, trial, wait_for
 from test_documents import running
@@ -109,6 +109,16 @@ class TestMariaDB:
 
         assert backup.stat().st_mode & 0o777 == 0o600
         wait_for(lambda: mariadb.get(f"/notes/{note['id']}").status == 200, 20)
+
+    def test_nothing_of_postgresql_is_left(self, mariadb):
+        check_workflows(mariadb.project)
+        kept = (".venv/", ".git/", "README.md", "uv.lock", ".env", "cache", "backups/", "instance/")
+        files = {f for f in files_of(mariadb.project) if not any(part in f for part in kept)}
+        texts = {file: (mariadb.project / file).read_text() for file in files}
+
+        assert {
+            f for f, text in texts.items() if re.search("(?i)postgres|psycopg|pg_|psql", text)
+        } == set()
 
 
 def test_mongodb_recipe(bake):
