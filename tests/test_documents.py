@@ -31,7 +31,7 @@ from stacks import apart, free_containers, trial, wait_for
 
 SLUG = "{{cookiecutter.project_slug}}"
 README = TEMPLATE / SLUG / "README.md"
-DOCUMENTS = [*sorted(TEMPLATE.glob("*.md")), *sorted(TEMPLATE.glob("docs/*.md"))]
+DOCUMENTS = [*sorted(TEMPLATE.glob("*.md")), *sorted(TEMPLATE.glob("docs/**/*.md"))]
 ALL = pytest.mark.parametrize("document", [*DOCUMENTS, README], ids=lambda path: path.name)
 
 # Commands that other files run
