@@ -3,8 +3,9 @@
 import ast
 import re
 
+import additions
 import pytest
-from conftest import BARE, FULL, each_combination, files_of, parameters
+from conftest import BARE, FULL, TEMPLATE, each_combination, files_of, parameters
 
 # Lines of the full and of the bare project, without migrations and the programs that check the
 # service from outside. "infrastructure" is the package without its examples and tables.
@@ -24,7 +25,7 @@ ADDED = {
     "use_worker": {"Python": 130, "compose.yaml": 90},
     "use_metrics": {"Python": 95, "compose.yaml": 1, "nginx/nginx.conf.template": 5},
     "use_openapi": {"Python": 80},
-    "use_tls": {"Python": 0, "compose.yaml": 30, "nginx/nginx.conf.template": 5},
+    "use_tls": {"Python": 0, "compose.yaml": 30, "nginx/nginx.conf.template": 6},
     "use_kubernetes": {
         "Python": 0,
         "compose.yaml": 2,
@@ -142,6 +143,23 @@ def test_option_adds_no_more_lines_than_its_limits(bake, option):
     added = {kind: counted[kind][0] - counted[kind][1] for kind in ADDED[option]}
     too_long = {kind: count for kind, count in added.items() if count > ADDED[option][kind]}
     assert too_long == {}
+
+
+def test_table_says_what_each_option_adds(bake):
+    """`python tests/additions.py` prints its rows."""
+    text = (TEMPLATE / "docs/options.md").read_text()
+    rows = [
+        re.split(r" *\| *", row)[1:5]
+        for row in re.findall(r"^\| `use_.*|^\| `frontend.*", text, re.M)
+    ]
+    bare = bake(**BARE)
+
+    expected = {
+        f"`{name}`": additions.added(bake(**BARE | answer), bare)
+        for name, answer in additions.options().items()
+    }
+    shown = {name: columns for name, *columns in rows if name in expected and columns[0].isdigit()}
+    assert shown == expected
 
 
 def is_private(name):
