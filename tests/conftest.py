@@ -142,6 +142,12 @@ def bake(cookies):
     return generate
 
 
+@pytest.fixture
+def no_lock(monkeypatch, tmp_path):
+    """Remove uv from the path, so that a generation takes less than half a second."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
 def parameters(rows):
     """Return parameters for ``project``; one process runs all tests of one project."""
     return [pytest.param(r, id=name_of(r), marks=pytest.mark.xdist_group(name_of(r))) for r in rows]

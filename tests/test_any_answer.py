@@ -13,7 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 from unittest import mock
 
-import pytest
 import yaml
 from conftest import BARE, OPTIONS, ROWS, TEMPLATE, constants, run
 from cookiecutter.exceptions import FailedHookException
@@ -131,12 +130,6 @@ def said(project):
         "author_name": [metadata["authors"][0]["name"]],
         "author_email": [metadata["authors"][0]["email"]],
     }
-
-
-@pytest.fixture
-def no_lock(monkeypatch, tmp_path):
-    """Remove uv from the path, so that a generation takes less than half a second."""
-    monkeypatch.setenv("PATH", str(tmp_path))
 
 
 @settings(

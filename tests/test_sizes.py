@@ -132,7 +132,7 @@ def test_message_names_the_file_that_has_grown(bake):
 
 
 @pytest.mark.parametrize("option", ADDED)
-def test_option_adds_no_more_lines_than_its_limits(bake, option):
+def test_option_adds_no_more_lines_than_its_limits(no_lock, bake, option):
     counted = {}
     for answer in (True, False):
         project = bake(**FULL | {option: answer})
@@ -145,7 +145,7 @@ def test_option_adds_no_more_lines_than_its_limits(bake, option):
     assert too_long == {}
 
 
-def test_table_says_what_each_option_adds(bake):
+def test_table_says_what_each_option_adds(no_lock, bake):
     """`python tests/additions.py` prints its rows."""
     text = (TEMPLATE / "docs/options.md").read_text()
     rows = [
