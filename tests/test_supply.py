@@ -131,7 +131,8 @@ def test_workflow_pins_what_it_runs_and_scans_without_secrets(project, chosen, t
     assert (push["needs"], push["if"]) == ("scan", "startsWith(github.ref, 'refs/tags/')")
     scripts = [step["run"] for step in steps if "run" in step]
     assert "make audit" in scripts
-    stages = {"production", "nginx"} if chosen["use_nginx"] else {"production"}
+    others = {"nginx": chosen["use_nginx"], "caddy": chosen["use_tls"]}
+    stages = {"production"} | {stage for stage, exists in others.items() if exists}
     assert set(re.findall(r"^scan_image (\w+)$", "\n".join(scripts), re.M)) == stages
     for number, script in enumerate(scripts):
         file = tmp_path / f"{number}.sh"
