@@ -81,6 +81,10 @@ class Stack:
         found = json.loads(run("docker", "inspect", *ids, cwd=self.project).stdout)
         return {c["Config"]["Labels"]["com.docker.compose.service"]: c for c in found}
 
+    def health(self, service):
+        """Return the result of the health check of a container."""
+        return self.containers()[service]["State"]["Health"]["Status"]
+
     def inside(self, service, *command, check=True):
         """Return the output of ``command`` in the container of ``service``."""
         return self.compose("exec", "-T", service, *command, check=check).stdout

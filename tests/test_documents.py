@@ -133,7 +133,7 @@ def terminal():
 
 def test_picture_of_the_terminal_shows_the_real_output(tmp_path):
     picture = terminal()
-    typed = ["Corner Shop", "", "Sells milk.", *[""] * 12]
+    typed = ["Corner Shop", "", "Sells milk.", *[""] * 14]
 
     shown = subprocess.run(
         [sys.executable, "-m", "cookiecutter", TEMPLATE, "--output-dir", tmp_path],

@@ -40,8 +40,7 @@ def test_file_names_are_valid_on_all_file_systems():
 
 
 PROGRAMS = {
-    f"bin/{name}"
-    for name in ("audit", "backup", "deploy", "drill", "env", "healthcheck", "restore")
+    f"bin/{name}" for name in "audit backup deploy drill env healthcheck restore rollout".split()
 }
 
 

@@ -1,5 +1,6 @@
 """OpenAPI: the document is valid, it describes the running service, and Chromium shows the page."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -7,14 +8,17 @@ from urllib.request import urlopen
 
 import pytest
 from browser import chromium
-from conftest import BARE, ENVIRONMENT, FULL, parameters, run
+from conftest import BARE, ENVIRONMENT, FULL, name_of, parameters, run
 from stacks import report, trial, wait_for
 
 WITH_NOTES = FULL | {"use_openapi": True, "use_worker": True}
 ALONE = BARE | {"use_openapi": True}
 EACH = pytest.mark.parametrize("project", parameters([WITH_NOTES, ALONE]), indirect=True)
 PRINT = "import {0}; print({0}.create_app().test_client().get('/openapi.json').text)"
-STACKS = [WITH_NOTES, ALONE | {"use_postgres": True}]
+STACKS = [WITH_NOTES]
+if "DEPLOYMENTS" in os.environ:  # each takes a minute
+    WITHOUT = [{"use_nginx": False}, {"use_redis": False}, {"use_nginx": False, "use_redis": False}]
+    STACKS += [WITH_NOTES | {"use_worker": False} | declined for declined in WITHOUT]
 
 
 @EACH
@@ -31,7 +35,7 @@ def test_document_is_valid(project, tmp_path):
 
 @pytest.mark.docker
 @pytest.mark.xdist_group("docker")
-@pytest.mark.parametrize("options", STACKS, ids=["all", "postgres"])
+@pytest.mark.parametrize("options", STACKS, ids=name_of)
 def test_service_does_what_the_document_describes(engine, cookies_session, options):
     with trial(cookies_session, options, "openapi", 8230) as stack:
         readme = (stack.project / "README.md").read_text()
