@@ -222,7 +222,7 @@ def test_full_queue_refuses_jobs_and_loses_none(jobs):
     statuses, numbers = {}, itertools.count()
 
     def accepted():
-        return {name for name, status in statuses.items() if status == 202}
+        return {name for name, status in list(statuses.items()) if status == 202}
 
     def enqueue_until(is_enough):
         end = time.monotonic() + 90
@@ -232,7 +232,7 @@ def test_full_queue_refuses_jobs_and_loses_none(jobs):
 
     jobs.compose("stop", "worker")
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(enqueue_until, [lambda: 503 in statuses.values()] * 4))
+        list(pool.map(enqueue_until, [lambda: 503 in list(statuses.values())] * 4))
         before = len(accepted())
         during = pool.map(enqueue_until, [lambda: len(accepted()) > before + 50] * 4)
         jobs.compose("start", "worker")
