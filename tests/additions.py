@@ -9,33 +9,28 @@ import time
 from pathlib import Path
 
 import yaml
-from conftest import BARE, files_of, run
+from conftest import BARE, TEMPLATE, files_of, run
 from cookiecutter.main import cookiecutter
 from pairwise import questions
 from stacks import Stack, apart, free_containers
 
-WRITTEN = {".env", "README.md", "assets/package-lock.json", "uv.lock"}  # or made for the machine
+NOT_COUNTED = {".env", "README.md", "assets/package-lock.json", "uv.lock"}
 UNITS = {"KiB": 1 / 1024, "MiB": 1, "GiB": 1024}  # of docker stats
 SECONDS = 20  # after which idle services use as much memory as later
 
 
 def options():
     """Return the answers to the optional questions that add something."""
-    front_ends = [{"frontend": name} for name in questions()["frontend"] if name != "none"]
-    switches = [{name: True} for name in BARE if name != "frontend"]
-    return {name_of(answer): answer for answer in [*switches, *front_ends]}
-
-
-def name_of(answer):
-    [(name, value)] = answer.items()
-    return name if value is True else f"frontend={value}"
+    front_ends = [name for name in questions()["frontend"] if name != "none"]
+    named = {name: {name: True} for name in BARE if name != "frontend"}
+    return named | {f"frontend={name}": {"frontend": name} for name in front_ends}
 
 
 def counted(project):
     """Return the number of files and lines, without tests and documents, and the services."""
     paths = [
         path
-        for path in sorted(files_of(project) - WRITTEN)
+        for path in sorted(files_of(project) - NOT_COUNTED)
         if not path.startswith((".git/", ".venv/", "tests/"))
     ]
     lines = sum((project / path).read_bytes().count(b"\n") for path in paths)
@@ -54,6 +49,7 @@ def measured(project):
     """Return the mebibytes of memory of all containers, and the megabytes of the image."""
     with (project / ".env").open("a") as settings:
         settings.write(f"COMPOSE_PROJECT_NAME={apart('additions')}\nPORT=8199\nHTTP_PORT=8199\n")
+        settings.write("BIND_ADDRESS=127.0.0.1\n")  # by default, Caddy is open to the network
     stack = Stack(project, {}, 8199)
     try:
         stack.up()
@@ -69,22 +65,20 @@ def measured(project):
     return sum(float(number) * UNITS[unit] for number, unit in sizes), size / 1e6
 
 
-def generate(folder, answer):
-    """Generate a project with one option."""
-    folder = Path(folder) / name_of(answer) if answer else Path(folder) / "bare"
-    out = {"no_input": True, "default_config": True, "output_dir": str(folder)}
-    template = str(Path(__file__).parents[1])
-    return Path(cookiecutter(template, extra_context=BARE | answer, **out))
+def generate(folder, **answer):
+    """Generate a project with at most one option."""
+    out = {"no_input": True, "default_config": True, "output_dir": folder}
+    return Path(cookiecutter(str(TEMPLATE), extra_context=BARE | answer, **out))
 
 
 def main():
     """Print a row for each option as soon as it is measured."""
     with tempfile.TemporaryDirectory() as folder:
-        bare = generate(folder, {})
+        bare = generate(f"{folder}/bare")
         memory, image = measured(bare)
         print(f"without options: {memory:.0f} MB of memory, an image of {image:.1f} MB")
         for name, answer in options().items():
-            project = generate(folder, answer)
+            project = generate(f"{folder}/{name}", **answer)
             figures = measured(project)
             more = [f"{figures[0] - memory:.0f}", f"{figures[1] - image:.1f}"]
             print("|", " | ".join([f"`{name}`", *added(project, bare), *more]), "|", flush=True)

@@ -34,6 +34,7 @@ def test_document_is_valid(project, tmp_path):
 
 
 @pytest.mark.docker
+@pytest.mark.faults
 @pytest.mark.xdist_group("docker")
 @pytest.mark.parametrize("options", STACKS, ids=name_of)
 def test_service_does_what_the_document_describes(engine, cookies_session, options):

@@ -20,6 +20,7 @@ from recipes import recipe
 from stacks import report, trial, wait_for
 from test_documents import running
 
+pytestmark = pytest.mark.faults  # for the whole form
 WHOLE = bool(os.environ.get("DEPLOYMENTS"))  # as `make test-faults` sets it
 HOST = {"Host": "shop.example.com"}
 docker = [pytest.mark.docker, pytest.mark.xdist_group("docker-untimed")]

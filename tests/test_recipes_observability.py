@@ -340,6 +340,7 @@ def test_service_needs_neither_collector_nor_provider(stack):
     assert stack.containers()["web"]["State"]["ExitCode"] == 0
 
 
+@pytest.mark.faults
 @pytest.mark.skipif("DEPLOYMENTS" not in os.environ, reason="takes a minute")
 def test_own_checks_pass_with_all_recipes(stack):
     run("make", "check", cwd=stack.project)

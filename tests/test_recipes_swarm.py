@@ -133,17 +133,23 @@ def test_stack_is_deployed(swarm):
         assert [m["Target"] for m in host["Mounts"]] == ["/tmp"]
 
 
-def test_new_version_is_deployed_under_load(swarm):
-    swarm.build(2, after="</h1><p>Second</p>")
+def follow_under_load(swarm, heading):
+    """Follow a section while both nodes get requests, and return those that failed."""
     with swarm.load() as load, swarm.load("worker") as other:
         begun = time.monotonic()
-        swarm.follow("A new version", "manager")
+        swarm.follow(heading, "manager")
         seconds = time.monotonic() - begun
         time.sleep(3)
-    report(f"new version in {seconds:.0f} s: {load.outcome}; {other.outcome}; {load}")
+    report(f"{heading}, in {seconds:.0f} s: {load.outcome}; {other.outcome}; {load}")
+    return load.failed + other.failed
+
+
+def test_new_version_is_deployed_under_load(swarm):
+    swarm.build(2, after="</h1><p>Second</p>")
+    failed = follow_under_load(swarm, "A new version")
 
     assert swarm.images() == ["2"] * 3
-    assert not load.failed + other.failed, swarm.errors()
+    assert not failed, swarm.errors()
 
 
 def test_killed_container_is_replaced(swarm):
@@ -165,15 +171,10 @@ def test_killed_container_is_replaced(swarm):
 
 
 def test_earlier_version_is_deployed_again(swarm):
-    with swarm.load() as load, swarm.load("worker") as other:
-        begun = time.monotonic()
-        swarm.follow("Back to the earlier version", "manager")
-        seconds = time.monotonic() - begun
-        time.sleep(3)
-    report(f"rolled back in {seconds:.0f} s: {load.outcome}; {other.outcome}; {load}")
+    failed = follow_under_load(swarm, "Back to the earlier version")
 
     assert swarm.images() == ["1"] * 3
-    assert not load.failed + other.failed, swarm.errors()
+    assert not failed, swarm.errors()
 
 
 def test_broken_version_is_rolled_back_by_itself(swarm):

@@ -5,4 +5,4 @@ from . import create_app
 celery = create_app().extensions["celery"]
 if celery.conf.task_always_eager:
     raise SystemExit("QUEUE_URL is not set: jobs run in the process that enqueues them.")
-celery.conf.broker_transport_options["socket_timeout"] = None  # after one, a worker stops fetching
+celery.conf.broker_transport_options["socket_timeout"] = None  # a timeout would stop the worker

@@ -53,7 +53,7 @@ def init_app(app: Flask) -> None:
 
 
 def is_full(celery: Celery) -> bool:
-    """Keep a tenth of the memory for workers: for the jobs that they fetch, and for retries."""
+    """Return whether only the memory is left in which workers store fetched jobs and retries."""
     with celery.pool.acquire(block=True) as connection:
         memory = connection.default_channel.client.info("memory")
     return bool(memory["used_memory"] > 0.9 * memory["maxmemory"] > 0)
