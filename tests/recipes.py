@@ -1,36 +1,41 @@
-"""Follows the recipes in docs/recipes/ in a generated project, block by block.
+"""Follows the recipes in docs/recipes/ in a generated project, step by step.
 
-A recipe is written for a project with the package ``shop``. Its fenced blocks are
+A recipe is written for a project with the package ``shop``. Its steps are links such as "Copy [`auth.py`](login/auth.py)
+to `shop/auth.py`", for which docs/recipes/login/auth.py is copied, and fenced blocks:
 
 - ``sh``: commands, which are run in the directory of the project;
 - ``diff``: changes of the file that the line before the block names last, as in "In `compose.yaml`:". Lines with
   ``-`` or a space have to be in the file, once and in this order; ``@@`` separates two changes;
 - ``text``: what the commands before it print: each of its lines, where ``...`` stands for any text;
 - all other languages: a new file, which the line before the block names last.
+
+A new file must not exist yet.
 """
 
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from conftest import TEMPLATE, run
 
 RECIPES = TEMPLATE / "docs/recipes"
-BLOCK = re.compile(r"(?P<before>[^\n]*)\n+```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
+COPY = r"\[`[^`]+`\]\((?P<source>\w[\w./-]*)\)\s+to\s+`(?P<target>[^`]+)`"
+STEP = re.compile(COPY + r"|^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 
 
 @dataclass
 class Recipe:
-    """The blocks of a recipe that are still to be followed, in a project."""
+    """The steps of a recipe that are still to be followed, in a project."""
 
     project: Path
     text: str
     environment: dict
+    words: dict = field(default_factory=dict)
     printed: str = ""
 
     def follow(self, heading=None):
-        """Follow all blocks up to the next heading, which has to be ``heading``; return the output."""
+        """Follow all steps up to the next heading, which has to be ``heading``; return the output."""
         if heading:
             found = re.match(r"\s*## (.+)\n", self.text)
             assert found, f"{heading!r} has to be next, not {self.text[:100]!r}"
@@ -38,9 +43,25 @@ class Recipe:
             self.text = self.text[found.end() :]
         section, *rest = re.split(r"^(?=## )", self.text, maxsplit=1, flags=re.M)
         self.text, self.printed = "".join(rest), ""
-        for block in BLOCK.finditer(section):
-            self.take(**block.groupdict())
+        for step in STEP.finditer(section):
+            if step["source"]:
+                self.copy(RECIPES / step["source"], step["target"])
+            else:
+                before = section[: step.start()].rstrip().rpartition("\n")[2]
+                self.take(before, step["language"], step["text"])
         return self.printed
+
+    def copy(self, source, target):
+        """Copy a file that stands next to the recipe, with the other words."""
+        self.create(target, replace(source.read_text(), self.words))
+        (self.project / target).chmod(source.stat().st_mode)
+
+    def create(self, name, text):
+        """Write a new file."""
+        file = self.project / name
+        assert not file.exists(), f"{file} exists"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
 
     def take(self, before, language, text):
         """Do what a block says."""
@@ -53,13 +74,10 @@ class Recipe:
         else:
             named = re.findall(r"`([\w./-]+)`", before)
             assert named, f"no file is named before\n{text}"
-            file = self.project / named[-1]
             if language == "diff":
-                edit(file, text)
+                edit(self.project / named[-1], text)
             else:
-                assert not file.exists(), f"{file} exists"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(text)
+                self.create(named[-1], text)
 
 
 def edit(file, diff):
@@ -73,14 +91,26 @@ def edit(file, diff):
         file.write_text(text.replace(f"\n{old}", f"\n{new}")[1:])
 
 
+def copied(text):
+    """Return the sources of the files that a recipe copies."""
+    return [found["source"] for found in re.finditer(COPY, text)]
+
+
+def replace(text, words):
+    """Replace each word."""
+    for word, instead in words.items():
+        text = text.replace(word, instead)
+    return text
+
+
 @contextmanager
 def recipe(name, project, words=(), **environment):
     """Read docs/recipes/NAME.md, with other words such as ``{"8080": "18800"}``; at the end, all was followed."""
-    text = (RECIPES / f"{name}.md").read_text()
-    for word, instead in dict(words).items():
-        assert word in text, f"{name}.md lacks {word!r}"
-        text = text.replace(word, instead)
-    reading = Recipe(project, text, environment)
+    text, words = (RECIPES / f"{name}.md").read_text(), dict(words)
+    texts = [text, *((RECIPES / source).read_text() for source in copied(text))]
+    for word in words:
+        assert any(word in each for each in texts), f"{name}.md and its files lack {word!r}"
+    reading = Recipe(project, replace(text, words), environment, words)
     yield reading
-    left = BLOCK.search(reading.text)
+    left = STEP.search(reading.text)
     assert not left, f"not followed: {left[0]}"

@@ -27,6 +27,7 @@ from conftest import (
     files_of,
     run,
 )
+from recipes import RECIPES, copied
 from stacks import apart, free_containers, trial, wait_for
 
 SLUG = "{{cookiecutter.project_slug}}"
@@ -96,7 +97,8 @@ def test_every_command_is_run_by_a_test(document):
 @ALL
 def test_every_target_is_in_a_makefile(document):
     makefiles = [TEMPLATE / "Makefile", README.with_name("Makefile")]
-    known = {t for file in makefiles for t in re.findall(r"^([a-z-]+):", file.read_text(), re.M)}
+    makefiles += document.parent.glob("*/*.patch")  # of recipes
+    known = {t for f in makefiles for t in re.findall(r"^\+?([a-z-]+):", f.read_text(), re.M)}
     named = re.findall(
         r"\bmake (?:-C \S+ )?([a-z-]+(?: [a-z-]+)*)(?=`| [a-z]+=|$)", document.read_text(), re.M
     )
@@ -120,6 +122,19 @@ def test_links_have_targets(document):
 
 def test_readme_of_the_template_is_short():
     assert len((TEMPLATE / "README.md").read_text().splitlines()) <= 150
+
+
+def test_recipes_are_short():
+    lines = {page.name: len(page.read_text().splitlines()) for page in RECIPES.glob("*.md")}
+
+    assert lines
+    assert {name: count for name, count in lines.items() if count > 90} == {}
+
+
+def test_every_file_of_a_recipe_is_copied():
+    files = {str(file.relative_to(RECIPES)) for file in RECIPES.glob("*/**/*") if file.is_file()}
+
+    assert files == {source for page in RECIPES.glob("*.md") for source in copied(page.read_text())}
 
 
 def terminal():

@@ -15,8 +15,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 import yaml
-from conftest import BARE, FULL, check_workflows, files_of, run
-from recipes import recipe
+from conftest import BARE, FULL, check_workflows, each_combination, files_of, run
+from recipes import RECIPES, recipe
 from stacks import report, trial, wait_for
 from test_documents import running
 
@@ -63,7 +63,7 @@ def mariadb(engine, cookies_session):
         trial(cookies_session, FULL, "recipe-mariadb", 18810, slug="shop") as stack,
         recipe("mariadb", stack.project, words) as stack.recipe,
     ):
-        for heading in (None, "Names", "Server", "Code"):
+        for heading in (None, "Change the project"):
             stack.recipe.follow(heading)
         yield stack
 
@@ -101,25 +101,39 @@ class TestMariaDB:
         assert seconds < 10
 
     def test_backup_is_restored(self, mariadb):
+        prompt = run("make", "--dry-run", "mariadb", cwd=mariadb.project).stdout.split()
+        query = [*prompt[:3], "-T", *prompt[3:], "--batch", "-e"]
         mariadb.recipe.follow("Back up")
         [backup] = (mariadb.project / "backups").iterdir()
         [note] = json.loads(mariadb.get("/notes?page=1&per_page=9").text)["items"]
         mariadb.get(f"/notes/{note['id']}", "DELETE")
         assert mariadb.get(f"/notes/{note['id']}").status == 404
+        run(*query, "CREATE TABLE later (id INT)", cwd=mariadb.project)
         mariadb.recipe.follow("Restore")
 
         assert backup.stat().st_mode & 0o777 == 0o600
         wait_for(lambda: mariadb.get(f"/notes/{note['id']}").status == 200, 20)
+        assert "later" not in run(*query, "SHOW TABLES", cwd=mariadb.project).stdout
 
     def test_nothing_of_postgresql_is_left(self, mariadb):
         check_workflows(mariadb.project)
-        kept = (".venv/", ".git/", "README.md", "uv.lock", ".env", "cache", "backups/", "instance/")
-        files = {f for f in files_of(mariadb.project) if not any(part in f for part in kept)}
+        kept = r"\.venv/|\.git/|README\.md|uv\.lock|\.env$|\.coverage|cache[/_]|backups/|instance/"
+        files = {f for f in files_of(mariadb.project) if not re.search(kept, f)}
         texts = {file: (mariadb.project / file).read_text() for file in files}
 
         assert {
             f for f, text in texts.items() if re.search("(?i)postgres|psycopg|pg_|psql", text)
         } == set()
+
+
+@each_combination("use_postgres")
+def test_mariadb_patch_fits_other_options_and_names(fresh, tmp_path):
+    page, patch = ((RECIPES / name).read_text() for name in ("mariadb.md", "mariadb/mariadb.patch"))
+    [apply] = re.findall(r"^git apply.*(?= mariadb\.patch)", page, re.M)
+    changed = tmp_path / "mariadb.patch"
+    changed.write_text(re.sub(r"\bshop\b", "my_service", patch))
+
+    run(*apply.split(), "--check", changed, cwd=fresh)
 
 
 def test_mongodb_recipe(bake):
@@ -135,9 +149,9 @@ def test_mongodb_recipe(bake):
     server = "uvx nx-27017@0.8.1 --db memory --port 18814 --pid-file ../nx.pid --log-file ../nx.log".split()
     web = "uv run gunicorn --config python:config.gunicorn".split()
 
-    words = {":27017`": ":18814`", **some_tests("make check\n", "books", "health", "settings")}
+    words = some_tests("make check\n", "books", "health", "settings")
     with recipe("mongodb", project, words, **url) as reading:
-        for heading in (None, "Module", "Docker"):
+        for heading in (None, "Files"):
             reading.follow(heading)
         with running(server, project):
             wait_for(lambda: socket.create_connection(("127.0.0.1", 18814)).close() is None, 60)
@@ -152,6 +166,7 @@ def test_mongodb_recipe(bake):
         status, headers, _ = ask(18815, "/books")
         seconds = time.monotonic() - begun
     services = yaml.safe_load(run(*"docker compose config".split(), cwd=project).stdout)["services"]
+    check_workflows(project)
 
     assert (created, len(listed), checks["mongo"]) == ([201] * 8, 8, "ok")
     assert (status, headers["Retry-After"]) == (503, "5")

@@ -301,11 +301,11 @@ def test_lines_have_the_fields_of_the_schema(stack):
 def test_fields_of_the_queries_are_in_the_table(stack):
     text = (RECIPES / "logs.md").read_text()
     table = dict(re.findall(r"^\| `(\w+)`.*?\| `([\w.@]+)`", text, re.M))
-    source = ast.parse((stack.project / "shop/logs.py").read_text())
+    source = ast.parse((stack.project / "shop/ecs.py").read_text())
     [schema] = [
         ast.literal_eval(node.value)
         for node in source.body
-        if isinstance(node, ast.Assign) and node.targets[0].id == "ECS"
+        if isinstance(node, ast.Assign) and node.targets[0].id == "NAMES"
     ]
 
     assert table == schema | {"duration_ms": "event.duration"}

@@ -6,6 +6,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 from conftest import FULL, change, run
@@ -98,7 +99,8 @@ def nodes(engine, tmp_path_factory):
 @pytest.fixture(scope="module")
 def swarm(nodes, cookies_session):
     """Follow the recipe up to the first deployment."""
-    with trial(cookies_session, FULL, "recipe-swarm", 18801, slug="shop") as stack:
+    options = FULL | {"use_worker": True}
+    with trial(cookies_session, options, "recipe-swarm", 18801, slug="shop") as stack:
         words = {"registry.example.com": "localhost:18840"}
         with recipe("swarm", stack.project, words) as reading:
             swarm = Swarm(nodes, reading)
@@ -131,6 +133,20 @@ def test_stack_is_deployed(swarm):
         assert (found["Config"]["User"], host["ReadonlyRootfs"]) == ("10001:10001", True)
         assert (host["CapDrop"], host["Memory"], host["PidsLimit"]) == (["ALL"], 512 << 20, 128)
         assert [m["Target"] for m in host["Mounts"]] == ["/tmp"]
+
+
+def test_jobs_run(swarm):
+    notes = f"http://127.0.0.1:{PORTS['worker']}/notes"
+    note = json.dumps({"title": "counted", "body": "by a worker"}).encode()
+    with urlopen(Request(notes, note, {"Content-Type": "application/json"}), timeout=10) as created:
+        path = f"/notes/{json.load(created)['id']}"
+
+    def words():
+        with urlopen(f"http://127.0.0.1:{PORTS['manager']}{path}", timeout=10) as shown:
+            return json.load(shown)["words"]
+
+    seconds = wait_for(lambda: words() == 3, 30)
+    report(f"a job ran after {seconds:.1f} s")
 
 
 def follow_under_load(swarm, heading):
