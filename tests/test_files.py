@@ -31,7 +31,7 @@ OWNED = {
         my_service/cache.py tests/test_cache.py
     """.split(),
     "use_nginx": """
-        bin/deploy nginx/headers.conf nginx/nginx.conf.template nginx/servers.conf.template
+        bin/deploy nginx/headers.conf nginx/nginx.conf.template nginx/servers.sh
     """.split(),
     "use_worker": """
         config/celery.py my_service/make_celery.py my_service/tasks.py my_service/templates/jobs.html my_service/worker.py
@@ -144,7 +144,7 @@ def test_declined_option_leaves_no_trace(fresh, chosen):
 def test_only_programs_are_executable(fresh, chosen):
     programs = {path for path in files_of(fresh) if (fresh / path).stat().st_mode & stat.S_IXUSR}
 
-    owned = {"bin/deploy"} if chosen["use_nginx"] else set()
+    owned = {"bin/deploy", "nginx/servers.sh"} if chosen["use_nginx"] else set()
     owned |= {"bin/backup", "bin/drill", "bin/restore"} if chosen["use_postgres"] else set()
     owned |= {"bin/rollout"} if chosen["use_kubernetes"] else set()
     assert programs == {"bin/audit", "bin/env", "bin/healthcheck"} | owned

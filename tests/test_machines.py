@@ -50,7 +50,7 @@ def test_only_programs_of_the_template_are_executable_and_no_file_is_a_link():
         modes[mode].add(path.removeprefix("{{cookiecutter.project_slug}}/"))
 
     assert set(modes) == {"100644", "100755"}
-    assert modes["100755"] == {".ci/elsewhere", ".ci/run", *PROGRAMS}
+    assert modes["100755"] == {".ci/elsewhere", ".ci/run", "nginx/servers.sh", *PROGRAMS}
 
 
 def test_every_library_has_a_wheel_for_arm64(bake):
