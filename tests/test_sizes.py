@@ -145,6 +145,25 @@ def test_option_adds_no_more_lines_than_its_limits(no_lock, bake, option):
     assert too_long == {}
 
 
+def configuration(project):
+    """Count the lines of the files that configure tools: Docker, Compose, make, git, GitHub."""
+    folders = (".git/", ".venv/", "assets/", "bin/", "config/", "my_service/", "tests/")
+    paths = files_of(project) - {".env", "README.md", "uv.lock"}
+    return sum(
+        (project / path).read_bytes().count(b"\n") for path in paths if not path.startswith(folders)
+    )
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"frontend": "htmx"}, {"use_tailwind": True}, {"frontend": "vue", "use_tailwind": True}],
+    ids=str,
+)
+def test_front_end_adds_at_most_60_lines_of_configuration(no_lock, bake, answer):
+    """Beside its own directory, ``assets/``."""
+    assert configuration(bake(**FULL | answer)) - configuration(bake(**FULL)) <= 60
+
+
 def test_table_says_what_each_option_adds(no_lock, bake):
     """`python tests/additions.py` prints its rows."""
     text = (TEMPLATE / "docs/options.md").read_text()

@@ -19,7 +19,7 @@ def app(app: Flask) -> Flask:
 
     @bp.get("")
     def index() -> ResponseReturnValue:
-        page = api.PageSchema().load(request.args)
+        page = api.page_schema.load(request.args)
         return dict(page), api.links(".index", **page, more=page["page"] < 3, kind="a")
 
     @bp.post("")

@@ -25,6 +25,9 @@ class PageSchema(Schema):
     per_page = fields.Integer(load_default=20, validate=Range(1, 100))
 
 
+page_schema = PageSchema()
+
+
 def storable(text: str) -> None:
     """Validate that a text column can store ``text``: no NUL, and no surrogate characters."""
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):

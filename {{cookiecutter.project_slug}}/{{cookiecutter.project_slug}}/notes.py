@@ -31,6 +31,9 @@ class NoteSchema(Schema):
     body = fields.String(load_default="", validate=[Length(max=10_000), api.storable])
     created_at = fields.DateTime(dump_only=True){{ "\n    words = fields.Integer(dump_only=True, allow_none=True)" if cookiecutter.use_worker }}
 
+
+note_schema = NoteSchema()
+
 {% if cookiecutter.use_openapi %}
 
 class NotesSchema(api.PageSchema):
@@ -43,7 +46,7 @@ class NotesSchema(api.PageSchema):
 @bp.get("")
 def index() -> ResponseReturnValue:
     """List notes, newest first; the ``Link`` header refers to the first, previous and next page."""
-    page = api.PageSchema().load(request.args)
+    page = api.page_schema.load(request.args)
     items = newest(**page)
     more = len(items) > page["per_page"]
     return {"items": items[: page["per_page"]], **page}, api.links(".index", **page, more=more)
@@ -54,21 +57,22 @@ def index() -> ResponseReturnValue:
 {% endif %}
 def newest(page: int, per_page: int) -> list[dict[str, Any]]:
     """Return the notes of a page, and one more if another page follows."""
-    notes = select(Note).order_by(Note.id.desc()).offset((page - 1) * per_page).limit(per_page + 1)
-    items: list[dict[str, Any]] = NoteSchema(many=True).dump(db.session.scalars(notes))
+    notes = select(Note.__table__).order_by(Note.id.desc())
+    rows = db.session.execute(notes.offset((page - 1) * per_page).limit(per_page + 1))
+    items: list[dict[str, Any]] = note_schema.dump(rows.mappings(), many=True)
     return items
 
 
 @bp.post("")
 def create() -> ResponseReturnValue:
     """Store a note; the ``Location`` header contains its URL."""
-    note = Note(**NoteSchema().load(api.json_body()))
+    note = Note(**note_schema.load(api.json_body()))
     db.session.add(note)
     db.session.commit()
 {% if cookiecutter.use_redis %}
     invalidate(newest)
 {% endif %}
-{{ "    enqueue(count_words, note.id)\n" if cookiecutter.use_worker }}    return NoteSchema().dump(note), 201, {"Location": url_for(".show", note_id=note.id)}
+{{ "    enqueue(count_words, note.id)\n" if cookiecutter.use_worker }}    return note_schema.dump(note), 201, {"Location": url_for(".show", note_id=note.id)}
 
 
 {% if cookiecutter.use_worker %}
@@ -87,7 +91,7 @@ def count_words(note_id: int) -> None:
 @bp.get(f"/<int(max={api.LARGEST_ID}):note_id>")
 def show(note_id: int) -> ResponseReturnValue:
     """Return one note."""
-    body: dict[str, Any] = NoteSchema().dump(db.get_or_abort(Note, note_id))
+    body: dict[str, Any] = note_schema.dump(db.get_or_abort(Note, note_id))
     return body
 
 
