@@ -129,10 +129,14 @@ class TestMariaDB:
 @each_combination("use_postgres")
 def test_mariadb_patch_fits_other_options_and_names(fresh, tmp_path):
     page, patch = ((RECIPES / name).read_text() for name in ("mariadb.md", "mariadb/mariadb.patch"))
+    [rename] = re.findall(r"`(sed [^`]+)`", page)
     [apply] = re.findall(r"^git apply.*(?= mariadb\.patch)", page, re.M)
     changed = tmp_path / "mariadb.patch"
-    changed.write_text(re.sub(r"\bshop\b", "my_service", patch))
+    changed.write_text(patch)
+    run("sh", "-c", rename.replace("NAME", "my_service"), cwd=tmp_path)
 
+    assert changed.read_text() == re.sub(r"\bshop\b", "my_service", patch)
+    assert os.listdir(tmp_path) == [changed.name]
     run(*apply.split(), "--check", changed, cwd=fresh)
 
 
