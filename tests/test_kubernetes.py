@@ -217,6 +217,26 @@ def test_only_necessary_connections_are_allowed(objects, chosen):
 
 
 @with_kubernetes
+def test_both_versions_together_have_enough_connections(project, objects, chosen):
+    if not chosen["use_postgres"]:
+        return
+    threads = int(settings_of(objects)["WEB_THREADS"])
+    [overflow] = re.findall(
+        r'"max_overflow": (\d+)', (project / "my_service/database.py").read_text()
+    )
+    container, *_ = containers_of(objects["Deployment", "web"])
+    workers = max(2, int(container["resources"]["limits"]["cpu"]))  # see config/gunicorn.py
+    each = workers * (threads + int(overflow))
+    old_and_new = 2 * objects["HorizontalPodAutoscaler", "web"]["spec"]["maxReplicas"]
+
+    comment = (project / "deploy/kubernetes/scaling.yaml").read_text()
+    assert f"up to {each} connections" in comment
+    assert f"for {old_and_new} pods, {old_and_new * each} of" in comment
+    # 3 are reserved for superusers; old and new worker, each with two processes; the migration
+    assert old_and_new * each + 4 + 1 <= 100 - 3
+
+
+@with_kubernetes
 def test_pods_have_time_to_stop(project, objects, chosen):
     web = pods(objects)["web"]["spec"]
     waits = [one["lifecycle"]["preStop"]["sleep"]["seconds"] for one in web["containers"]]
