@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import TEMPLATE, run, type_in
+from conftest import OPTIONS, TEMPLATE, run, type_in
 
 BAD_SLUGS = ["", "MyService", "my service", "my/service", "../up", "my\\service", "it's", "con"]
 QUOTES = ["It's \"quoted\" and 'quoted'", 'only "double"', "back\\slash \\n \\"]
@@ -58,8 +58,11 @@ def test_unknown_choice_is_rejected_by_cookiecutter(tmp_path, name, value):
     ("slug", "text"), [("a1", QUOTES[0]), ("x" * 40, QUOTES[1]), ("shop_2", QUOTES[2])]
 )
 def test_slug_and_quotes_pass_the_style_check(bake, slug, text):
-    """Names change the order of imports, and quotes in a text change those around it."""
-    project = bake(project_slug=slug, project_name=text, description=text, author_name=text)
+    """Names change the order of imports and the length of lines, and quotes those around them."""
+    options = dict.fromkeys(OPTIONS, True)
+    project = bake(
+        project_slug=slug, project_name=text, description=text, author_name=text, **options
+    )
 
     assert f"Copyright (c) {text}" in (project / "LICENSE").read_text()
     run("ruff", "format", "--check", "--diff", ".", cwd=project)

@@ -56,6 +56,7 @@ ASSIGNED = {
     "logging.getLogger('gunicorn.error').handlers",
     "logging.getLogger('multiprocessing').handlers",
     "note.words",
+    "os.environ",
     "record.request_id",
     "response.content_type",
     "response.data",
@@ -197,6 +198,12 @@ def names_of_import(node):
     return ".".join([module, *(alias.name for alias in node.names)]).split(".")
 
 
+def may_be_patched(call):
+    """Return whether a test replaces something of the project itself."""
+    path = ".".join(ast.unparse(argument).strip("'") for argument in call.args[:-1])
+    return path in ASSIGNED or path.startswith(("config.", "my_service."))
+
+
 def findings(source):
     """Yield private names of libraries, and replaced methods and view functions."""
     for node in ast.walk(ast.parse(source)):
@@ -213,6 +220,8 @@ def findings(source):
                 is_own(value) or ast.unparse(value) == "g" or ast.unparse(node) in ASSIGNED
             ):
                 yield f"assigned: {ast.unparse(node)}"
+            case ast.Call(func=ast.Attribute(attr="setattr")) if not may_be_patched(node):
+                yield f"patched: {ast.unparse(node)}"
             case ast.Call(func=ast.Name(id="setattr")):
                 yield f"assigned: {ast.unparse(node)}"
             case ast.Subscript(value=ast.Attribute(attr="view_functions"), ctx=ast.Store()):
@@ -241,6 +250,8 @@ def test_libraries_are_used_as_they_are_documented(project):
         "import psycopg._connection_base",
         "getattr(app, '_error_handlers')",
         "monkeypatch.setattr(redis, '_connect', None)",
+        "monkeypatch.setattr(FileAwareEnv, 'read_env', None)",
+        "monkeypatch.setattr('flask.Flask.make_response', other)",
         "server.handle_request = handle",
         "self.app.wsgi_app = other",
         "gunicorn.glogging.Logger.setup = quiet",
@@ -263,6 +274,8 @@ def test_violation_is_found(source):
         "name = __package__ + function.__name__",
         "app.config['X'] = app.view_functions['home.index']",
         "getattr(app, 'debug')",
+        "monkeypatch.setattr(os, 'environ', {})",
+        "monkeypatch.setattr('my_service.logs.configure', other)",
         "slug.replace('-', '_')",
         "from . import health",
     ],

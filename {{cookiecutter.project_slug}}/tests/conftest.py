@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from environs import FileAwareEnv
 from flask import Flask
 from flask.testing import FlaskClient
 {% if cookiecutter.use_postgres %}
@@ -120,15 +119,15 @@ def client(app: Flask) -> FlaskClient:
 
 
 @pytest.fixture
-def problems(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], dict[str, str]]:
+def problems(tmp_path: Path) -> Callable[[dict[str, str]], dict[str, str]]:
     """Return the errors in the settings of an environment, by variable; .env is not read."""
+    (tmp_path / "config").symlink_to(Path(__file__).parents[1] / "config")
 
     def read(environment: dict[str, str]) -> dict[str, str]:
-        monkeypatch.setattr(FileAwareEnv, "read_env", lambda *_, **options: None)
-        with monkeypatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(os, "environ", environment)
             try:
-                runpy.run_path(str(Path(__file__).parents[1] / "config/settings.py"))
+                runpy.run_path(str(tmp_path / "config/settings.py"))
             except SystemExit as stop:
                 lines = str(stop.code).splitlines()[1:]
                 return dict(line.strip().split(": ", 1) for line in lines)

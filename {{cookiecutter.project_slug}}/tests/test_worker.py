@@ -48,7 +48,7 @@ def test_worker_runs_a_job_with_the_id_of_its_request(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "QUEUE_URL" not in os.environ:  # the queue in memory has no limit
-        monkeypatch.setattr("{{ cookiecutter.project_slug }}.worker.is_full", lambda _: False)
+        monkeypatch.setattr("{{ cookiecutter.project_slug }}.worker.is_full", lambda _: 0)
     app = make_app(QUEUE_URL=os.environ.get("QUEUE_URL", "memory://"))
     celery, queue = app.extensions["celery"], f"test-{secrets.token_hex(8)}"
 
@@ -102,7 +102,8 @@ def test_commands_of_celery_need_a_queue(monkeypatch: pytest.MonkeyPatch) -> Non
         runpy.run_module("{{ cookiecutter.project_slug }}.make_celery")
 
     monkeypatch.setattr("config.settings.QUEUE_URL", "memory://")
-    assert runpy.run_module("{{ cookiecutter.project_slug }}.make_celery")["celery"].tasks[example.name]
+    made = runpy.run_module("{{ cookiecutter.project_slug }}.make_celery")
+    assert made["celery"].tasks[example.name]
 
 
 def test_valid_queue_is_required_in_production(problems: Callable[..., dict[str, str]]) -> None:
