@@ -7,9 +7,10 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from html import unescape
 from pathlib import Path
 from urllib.request import urlopen
@@ -291,6 +292,14 @@ def test_example_and_toolbar_can_be_removed_as_described(bake):
     assert re.search(r"\d+ passed", done.stdout)
 
 
+# To drop a column, SQLite copies the table, and with foreign keys it would delete the tags.
+TAGGED_NOTE = """
+CREATE TABLE tags (note_id INTEGER REFERENCES notes ON DELETE CASCADE);
+INSERT INTO notes (id, title, body, created_at) VALUES (1, 'a', 'b', '2026-01-01');
+INSERT INTO tags VALUES (1);
+"""
+
+
 def test_table_can_be_changed_as_described(bake):
     project = bake(project_slug="shop")
     recipe = spans(paragraph(project, "A table"))
@@ -308,7 +317,11 @@ def test_table_can_be_changed_as_described(bake):
     [new] = (project / "shop/migrations").glob("*add_a_column*.py")
     assert 'batch_op.add_column(sa.Column("stars", sa.Integer(), nullable=True))' in new.read_text()
     run(*"uv run flask --app shop db check".split(), cwd=project)
-    run("sh", "-c", revert, cwd=project)
+    with closing(sqlite3.connect(project / "instance/shop.db")) as database:
+        database.executescript(TAGGED_NOTE)
+        run("sh", "-c", revert, cwd=project)
+        tags = database.execute("SELECT * FROM tags").fetchall()
+    assert tags == [(1,)]
     assert "0001" in run(*"uv run flask --app shop db current".split(), cwd=project).stdout
     # ELSEWHERE: uv run flask --app user db downgrade
 
