@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from load import Answers, Load, ask
+from load import Answers, Client, Load, ask
 from stacks import report
 
 pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.xdist_group("docker")]
@@ -255,6 +255,29 @@ def test_incomplete_bodies_use_no_memory(lab):
     assert set(load.statuses) == {200}
 
 
+def test_complete_bodies_that_wait_use_no_memory(open_lab):
+    """While all 16 threads are busy, the bodies stay in the buffers of the kernel."""
+    size, number = 1 << 20, 300
+    message = UPLOAD + f"Content-Length: {size}\r\n\r\n".encode() + bytes(size)
+    before = peak = open_lab.memory("web")
+    waiting = []
+
+    with ThreadPoolExecutor(number + 32) as pool:
+        busy = [pool.submit(ask, open_lab.port, path="/faults/sleep/2") for _ in range(32)]
+        time.sleep(1)
+        uploads = [pool.submit(exchange, open_lab, message) for _ in range(number)]
+        while not waiting or waiting[-1]:
+            peak = max(peak, open_lab.memory("web"))
+            waiting.append(sum(not upload.done() for upload in uploads))
+
+    grown = (peak - before) / 1e6
+    report(f"{waiting[0]} complete bodies of 1 MiB wait: {grown:.0f} MB of memory")
+    assert waiting[0] > 100
+    assert grown < 50
+    assert {status(upload.result()) for upload in uploads} == {200}
+    assert {request.result() for request in busy} == {200}
+
+
 def test_slow_client_is_disconnected(lab):
     with ExitStack() as stack:
         begun = time.monotonic()
@@ -346,6 +369,27 @@ STATIC = ["/" + "a" * 300 + "/../style.css", "/%ff", "/" + "a/" * 100 + "style.c
 @pytest.mark.parametrize("path", STATIC, ids=["long", "no UTF-8", "deep"])
 def test_odd_path_of_a_static_file_is_not_a_server_error(door, path):
     assert status(ask_for(door, f"/static{path}")) in {200, 400, 404}
+
+
+def test_different_paths_of_a_static_file_use_no_memory(open_lab):
+    def get(numbers):
+        client = Client(open_lab.port, keep_alive=True)
+        return {client.ask(path=f"/static/{number}/../style.css") for number in numbers}
+
+    def get_at_once(numbers):
+        with ThreadPoolExecutor(8) as pool:
+            return set.union(*pool.map(get, [numbers[k::8] for k in range(8)]))
+
+    # New processes, which have no free memory from other tests
+    open_lab.compose("up", "--detach", "--force-recreate", "--no-deps", "--wait", "web")
+    get_at_once(range(500))
+    before = open_lab.memory("web")
+    statuses = get_at_once(range(500, 2_500))
+
+    grown = (open_lab.memory("web") - before) / 1e6
+    report(f"2,000 paths of a static file: {grown:.1f} MB of memory")
+    assert statuses == {200}
+    assert grown < 3
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/nope"), ("PATCH", "/"), ("POST", "/notes")])
