@@ -407,6 +407,24 @@ def test_saved_task_takes_effect_in_the_worker(dev):
     report(f"tasks.py: counts after {3 + took:.1f} s")
 
 
+MISTAKES = {
+    "home.py": ("    return render", '    raise OSError("a")\n    return render', "OSError: a"),
+    "templates/home.html": ("{% block main %}", "{% block main %}{% a %}", "unknown tag 'a'"),
+}
+
+
+@pytest.mark.parametrize("path", MISTAKES)
+def test_traceback_is_in_the_log(dev, path):
+    file, (old, new, cause) = dev.project / SLUG / path, MISTAKES[path]
+    change(file, old, new)
+    wait_for(lambda: dev.get("/").status == 500, 10)
+    log = "\n".join(dev.logs("web", "--tail=200"))
+    change(file, new, old)
+    wait_for(lambda: dev.get("/").status == 200, 10)
+
+    assert re.search(rf"Traceback \(most recent call last\):\n(  .*\n)+.*{cause}", log)
+
+
 def test_service_recovers_from_a_syntax_error(dev):
     home, begun = dev.project / SLUG / "home.py", 'bp = Blueprint("home", __name__'
     change(home, f"{begun})", begun)

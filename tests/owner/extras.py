@@ -59,6 +59,13 @@ def me() -> str:
     return f"{current_user.id} sees {len(notes.newest(page=1, per_page=20))} notes"
 
 
+@bp.route("/board/<path:name>", methods=["GET", "POST"])
+def board(name: str) -> str:
+    """Show cached data, a token of the visitor, and the URL."""
+    notes.newest(page=1, per_page=20)
+    return flask.render_template_string("{{ csrf_token() }} {{ request.url }}")
+
+
 @bp.route("/uploads", methods=["POST", "PUT"])
 @csrf.exempt
 def upload() -> list[int]:
@@ -99,6 +106,16 @@ def query() -> list[Any]:
 def reports() -> list[Any]:
     with db.get_engine("reports").connect() as connection:
         return [connection.scalar(text(request.args["q"]))]
+
+
+@bp.get("/news")
+def news() -> list[str]:
+    connection = db.engine.connect()
+    connection.detach()  # it goes on listening, and must not return to the pool
+    with connection.execution_options(isolation_level="AUTOCOMMIT"):
+        driver: Any = connection.connection.driver_connection
+        driver.execute("LISTEN news")
+        return [message.payload for message in driver.notifies(timeout=10, stop_after=1)]
 
 
 @bp.get("/status")
