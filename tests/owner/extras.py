@@ -110,12 +110,12 @@ def reports() -> list[Any]:
 
 @bp.get("/news")
 def news() -> list[str]:
-    connection = db.engine.connect()
-    connection.detach()  # it goes on listening, and must not return to the pool
-    with connection.execution_options(isolation_level="AUTOCOMMIT"):
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         driver: Any = connection.connection.driver_connection
         driver.execute("LISTEN news")
-        return [message.payload for message in driver.notifies(timeout=10, stop_after=1)]
+        received = [message.payload for message in driver.notifies(timeout=10, stop_after=1)]
+        driver.execute("UNLISTEN news")
+    return received
 
 
 @bp.get("/status")
