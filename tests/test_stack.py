@@ -417,10 +417,11 @@ MISTAKES = {
 def test_traceback_is_in_the_log(dev, path):
     file, (old, new, cause) = dev.project / SLUG / path, MISTAKES[path]
     change(file, old, new)
-    wait_for(lambda: dev.get("/").status == 500, 10)
+    wait_for(lambda: dev.get("/").status == 500, 20)
     log = "\n".join(dev.logs("web", "--tail=200"))
+    time.sleep(1.1)  # see above
     change(file, new, old)
-    wait_for(lambda: dev.get("/").status == 200, 10)
+    wait_for(lambda: dev.get("/").status == 200, 20)
 
     assert re.search(rf"Traceback \(most recent call last\):\n(  .*\n)+.*{cause}", log)
 
