@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from urllib.parse import quote
 
 import pytest
@@ -374,7 +374,8 @@ def test_odd_path_of_a_static_file_is_not_a_server_error(door, path):
 def test_different_paths_of_a_static_file_use_no_memory(open_lab):
     def get(numbers):
         client = Client(open_lab.port, keep_alive=True)
-        return {client.ask(path=f"/static/{number}/../style.css") for number in numbers}
+        with closing(client.connection):
+            return {client.ask(path=f"/static/{number}/../style.css") for number in numbers}
 
     def get_at_once(numbers):
         with ThreadPoolExecutor(8) as pool:
