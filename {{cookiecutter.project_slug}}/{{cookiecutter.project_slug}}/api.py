@@ -17,8 +17,6 @@ class PageSchema(Schema):
     """The query parameters of a list; others are ignored."""
 
     class Meta:
-        """Options of the schema."""
-
         unknown = EXCLUDE
 
     page = fields.Integer(load_default=1, validate=Range(1, 1_000_000))

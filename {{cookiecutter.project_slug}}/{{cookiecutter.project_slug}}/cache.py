@@ -18,7 +18,6 @@ from . import health
 TIMEOUT = 0.3  # seconds to connect, and to wait for a reply
 
 logger = logging.getLogger(__name__)
-
 cache = Cache()
 
 

@@ -1,6 +1,5 @@
 """PostgreSQL: ``db.session`` for each request, ``flask db`` for migrations, and timeouts."""
 
-import logging
 from inspect import iscoroutinefunction
 from itertools import filterfalse
 from typing import Any
@@ -25,8 +24,6 @@ LIBPQ = {"connect_timeout": 2, "tcp_user_timeout": 2000}
 LIBPQ |= {"keepalives_idle": 1, "keepalives_interval": 1, "keepalives_count": 2}
 MIGRATION_LOCK = 7_165_219  # an arbitrary number, the same in all versions of the service
 
-logger = logging.getLogger(__name__)
-
 db = SQLAlchemy(session_options={"expire_on_commit": False})
 
 
@@ -43,6 +40,7 @@ def init_app(app: Flask) -> None:
         engine = db.engine
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", enforce_foreign_keys)
+    event.listen(engine, "rollback", roll_back)
     batch = engine.dialect.name == "sqlite"  # its ALTER TABLE supports few changes
     app.config["ALEMBIC_CONTEXT"] = {"render_item": render_item, "render_as_batch": batch}
     Alembic(app, run_mkdir=False, metadatas=Base.metadata, engines=migration_engine(engine))
@@ -76,6 +74,14 @@ def lock_migrations(connection: Connection) -> None:
     connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
 
 
+def roll_back(connection: Connection) -> None:
+    """Discard a connection that was lost after the last query: the request needs it no more."""
+    try:
+        connection.connection.rollback()
+    except Exception:
+        connection.invalidate()
+
+
 def enforce_foreign_keys(connection: Any, _: Any) -> None:
     """Make SQLite check foreign keys, which it ignores by default."""
     connection.execute("PRAGMA foreign_keys = ON")
@@ -88,6 +94,6 @@ def render_item(kind: str, item: Any, _: Any) -> Any:
 
 def unavailable(error: Exception) -> ResponseReturnValue:
     """Return 503 with ``Retry-After``, and log the reason."""
-    logger.error("the database is unavailable: %s", error)
+    current_app.logger.error("the database is unavailable: %s", error)
     problem = ServiceUnavailable("The database is unavailable.", retry_after=5)
     return current_app.handle_http_exception(problem)

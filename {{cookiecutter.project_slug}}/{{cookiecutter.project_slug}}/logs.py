@@ -15,7 +15,6 @@ from pythonjsonlogger.json import JsonFormatter
 from . import health
 
 logger = logging.getLogger(f"{__package__}.requests")
-
 IN_MESSAGE = {*RESERVED_ATTRS, "method", "path", "status"}
 
 
@@ -84,6 +83,5 @@ def finish(response: Response) -> Response:
         fields = {"method": request.method, "path": request.path, "status": response.status_code}
         fields["duration_ms"] = round((perf_counter() - g.started) * 1000, 1)
         fields |= {"remote_addr": request.remote_addr, **g.log_fields}
-        message = f"{request.method} {quote(request.path)} {response.status_code}"
-        logger.info(message, extra=fields)
+        logger.info(f"{request.method} {quote(request.path)} {response.status_code}", extra=fields)
     return response

@@ -11,8 +11,7 @@ def init_app(app: Flask) -> None:
     if app.debug and not app.testing:
         from flask_debugtoolbar import DebugToolbarExtension
 
-        app.config["DEBUG_TB_INTERCEPT_REDIRECTS"] = False
-        app.config["DEBUG_TB_PANELS"] = PANELS
+        app.config.update(DEBUG_TB_INTERCEPT_REDIRECTS=False, DEBUG_TB_PANELS=PANELS)
         DebugToolbarExtension(app)
         app.after_request(allow_inline)
 
