@@ -251,14 +251,14 @@ def test_query_can_exceed_the_timeout_without_delaying_others(owned):
 
 
 def test_connection_lost_after_the_last_query_fails_no_request(owned):
-    idle = "FROM pg_stat_activity WHERE state = 'idle in transaction'"
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(query, "SELECT 'read'", hold=1)
+        waiting = pool.submit(query, "SELECT 7777", hold=1)
         time.sleep(0.5)
-        lost = owned.sql(f"SELECT pg_terminate_backend(pid) {idle}")
+        find = "FROM pg_stat_activity WHERE query = 'SELECT 7777'"
+        terminated = owned.sql(f"SELECT pg_terminate_backend(pid) {find}")
 
-    assert lost == ["t"]
-    assert waiting.result()[0] == ["read"]
+    assert terminated == ["t"]
+    assert waiting.result()[0] == [7777]
 
 
 def test_connection_listens_for_longer_than_the_timeouts(owned):
