@@ -267,13 +267,7 @@ def door(request):
     return request.getfixturevalue(request.param)
 
 
-# Not in the group of the tests that measure time, so that another process runs them
-group = pytest.mark.xdist_group("combinations")
-
-
-@pytest.fixture(
-    scope="session", params=[pytest.param(c, id=name_of(c), marks=group) for c in COMBINATIONS]
-)
+@pytest.fixture(scope="session", params=COMBINATIONS, ids=name_of)
 def stack(request, engine, cookies_session):
     """Start the production stack of a combination, as generated."""
     name = name_of(request.param)
