@@ -185,7 +185,6 @@ def test_login_and_logout_work_under_the_policy(stack, tmp_path):
         tab = new_tab()
         tab.send("Security.setIgnoreCertificateErrors", ignore=True)
         tab.open(f"{stack.origin}/account")
-        wait_for(lambda: tab.evaluate("document.forms.length == 1"), 20)
         tab.evaluate(
             "(field => { field.value = 'ann'; field.form.submit() })(document.forms[0].sub)"
         )
