@@ -33,16 +33,20 @@ def counted(project):
         for path in sorted(files_of(project) - NOT_COUNTED)
         if not path.startswith((".git/", ".venv/", "tests/"))
     ]
-    lines = sum((project / path).read_bytes().count(b"\n") for path in paths)
     services = yaml.safe_load((project / "compose.yaml").read_text())["services"]
-    return len(paths), lines, set(services)
+    return len(paths), lines(project, paths), set(services)
+
+
+def lines(project, paths):
+    """Return the number of lines of these files together."""
+    return sum((project / path).read_bytes().count(b"\n") for path in paths)
 
 
 def added(project, bare):
     """Return the first columns of the table: files, lines, services."""
-    (files, lines, services), before = counted(project), counted(bare)
+    (files, length, services), before = counted(project), counted(bare)
     names = ", ".join(f"`{name}`" for name in sorted(services - before[2]))
-    return [str(files - before[0]), str(lines - before[1]), names]
+    return [str(files - before[0]), str(length - before[1]), names]
 
 
 def measured(project):

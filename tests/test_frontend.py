@@ -3,7 +3,6 @@
 import gzip
 import os
 import re
-from collections import Counter
 from urllib.parse import urljoin
 
 import pairwise
@@ -197,29 +196,3 @@ def test_lock_does_not_name_a_registry(bake, monkeypatch):
 
     assert '"node_modules/react"' in lock
     assert "http" not in re.sub(r'"(url|license|funding)": .*', "", lock)
-
-
-CONFIGURATION = ["Dockerfile", "compose.override.yaml", "assets/build.mjs", "assets/package.json"]
-OF_TOOLS = [".dockerignore", ".gitignore", ".github/dependabot.yml", "Makefile", "pyproject.toml"]
-
-
-def statements(file):
-    """Return the lines without those that are empty or a comment."""
-    lines = file.read_text().splitlines() if file.exists() else []
-    return [line for line in lines if line.strip() and not re.match(r"\s*(#|//)", line)]
-
-
-@pytest.mark.parametrize(
-    ("answers", "most"),
-    [({"frontend": "htmx"}, 60), ({"frontend": "vue", "use_tailwind": True}, 105)],
-    ids=["htmx", "vue-tailwind"],
-)
-def test_configuration_is_short(bake, answers, most):
-    before, after = bake(**BARE), bake(**BARE | answers)
-
-    added = {
-        name: sum((Counter(statements(after / name)) - Counter(statements(before / name))).values())
-        for name in CONFIGURATION + OF_TOOLS
-    }
-    assert sum(added[name] for name in CONFIGURATION) <= most, added
-    assert sum(added[name] for name in OF_TOOLS) <= 30, added

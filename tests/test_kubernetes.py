@@ -219,6 +219,7 @@ def test_only_necessary_connections_are_allowed(objects, chosen):
 @with_kubernetes
 def test_both_versions_together_have_enough_connections(project, objects, chosen):
     if not chosen["use_postgres"]:
+        assert "WEB_THREADS" not in settings_of(objects)
         return
     threads = int(settings_of(objects)["WEB_THREADS"])
     [overflow] = re.findall(

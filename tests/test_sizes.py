@@ -149,10 +149,8 @@ def test_option_adds_no_more_lines_than_its_limits(no_lock, bake, option):
 def configuration(project):
     """Count the lines of the files that configure tools: Docker, Compose, make, git, GitHub."""
     folders = (".git/", ".venv/", "assets/", "bin/", "config/", "my_service/", "tests/")
-    paths = files_of(project) - {".env", "README.md", "uv.lock"}
-    return sum(
-        (project / path).read_bytes().count(b"\n") for path in paths if not path.startswith(folders)
-    )
+    paths = files_of(project) - additions.NOT_COUNTED
+    return additions.lines(project, [path for path in paths if not path.startswith(folders)])
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def lock_migrations(connection: Connection) -> None:
 
 
 def roll_back(connection: Connection) -> None:
-    """Discard a connection that was lost after the last query: the request needs it no more."""
+    """Discard a connection that was lost after the last query: the request no longer needs it."""
     try:
         connection.connection.rollback()
     except Exception:
