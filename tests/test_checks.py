@@ -14,6 +14,7 @@ from stacks import report, wait_for
 from test_files import has_assets
 
 NGINX_VARIABLES = {
+    "GRACEFUL_TIMEOUT": "30",
     "MAX_CONTENT_LENGTH": "1048576",
     "RATE_BURST": "100",
     "RATE_LIMIT": "50r/s",

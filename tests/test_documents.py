@@ -21,6 +21,7 @@ from conftest import (
     EACH,
     ENVIRONMENT,
     FULL,
+    OPTIONS,
     TEMPLATE,
     WITH_ALL,
     commands,
@@ -51,6 +52,10 @@ ELSEWHERE = {
     'docker run --detach --network=user_front --volume="$PWD/prometheus:/etc/prometheus:ro" --publish=127.0.0.1:9090:9090 prom/prometheus:v3.5.3': (
         "tests/test_metrics.py",
         "docker run .*",
+    ),
+    'docker run --rm --volume="$PWD/prometheus:/etc/prometheus:ro" --entrypoint=promtool prom/prometheus:v3.5.3 test rules /etc/prometheus/alerts_test.yaml': (
+        "tests/test_metrics.py",
+        "test rules",
     ),
     "uvx schemathesis run http://127.0.0.1:{{ cookiecutter.__port }}/openapi.json": (
         "tests/test_openapi.py",
@@ -229,30 +234,55 @@ def test_table_of_settings_is_complete_and_has_the_defaults(project):
         assert plain in (None, "") or documented[name] == str(plain), name
 
 
-@WITH_ALL
-@pytest.mark.parametrize(
-    ("option", "title"),
-    [("use_postgres", "PostgreSQL"), ("use_redis", "Redis"), ("use_nginx", "nginx")],
-)
-def test_readme_lists_all_files_of_a_removed_part(bake, fresh, option, title):
-    without = bake(**{option: False})
-    named = spans(paragraph(fresh, title))
-    different = {
+def different(project, without):
+    """Return the files of a project that another one lacks, or has with other content."""
+    return {
         path
-        for path in files_of(fresh)
+        for path in files_of(project)
         if not (without / path).exists()
-        or (fresh / path).read_bytes() != (without / path).read_bytes()
+        or (project / path).read_bytes() != (without / path).read_bytes()
     }
 
+
+PARTS = {
+    "PostgreSQL": {"use_postgres": False},
+    "Redis": {"use_redis": False},
+    "nginx": {"use_nginx": False},
+    "Caddy": {"use_tls": False},
+    "The worker": {"use_worker": False},
+    "OpenAPI": {"use_openapi": False},
+    "Metrics": {"use_metrics": False},
+    "Kubernetes": {"use_kubernetes": False},
+    "The bundle": {"frontend": "none", "use_tailwind": False},
+}
+
+
+@pytest.mark.parametrize("other", [{}, {"use_redis": False}, {"use_nginx": False}], ids=str)
+@pytest.mark.parametrize("title", PARTS)
+def test_readme_lists_all_files_of_a_removed_part(no_lock, bake, title, other):
+    if PARTS[title] == other:
+        return
+    everything = dict.fromkeys(OPTIONS, True) | {"frontend": "htmx"} | other
+    project, without = bake(**everything), bake(**everything | PARTS[title])
+    item = paragraph(project, title)
+    if title == "The bundle":
+        item += paragraph(project, "The example on the first page")
+    named = [name.rstrip("/") for name in spans(item) if name != "my_service/"]
+    named += [f"my_service/{name}" for name in named]
+
     missing = {
-        p for p in different if not any(p == n or p.startswith(n.rstrip("/") + "/") for n in named)
+        path
+        for path in different(project, without)
+        if not any(path == name or path.startswith(f"{name}/") for name in named)
     }
-    tests = {
-        path for path in missing if path.startswith("tests/") and not (without / path).exists()
-    }
+    if "and their tests" in item:
+        missing = {path for path in missing if not path.startswith("tests/")}
+    if title != "Kubernetes":
+        others = spans(paragraph(project, "Kubernetes").partition("If you remove\n")[2])
+        assert others == ["deploy/kubernetes/", "bin/rollout"]
+        missing = {path for path in missing if not path.startswith(tuple(others))}
     # Without notes, home.py caches a function as an example.
-    assert missing - tests <= {".env", "uv.lock", "my_service/home.py"}
-    assert not tests or "and their tests" in paragraph(fresh, title)
+    assert missing <= {".editorconfig", ".env", "my_service/home.py"}
 
 
 def cut(file, *patterns):

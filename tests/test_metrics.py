@@ -166,10 +166,9 @@ class TestPrometheus:
 @pytest.mark.xdist_group("docker-untimed")
 @each_combination("use_metrics")
 def test_rules_and_their_tests_are_accepted(engine, project):
-    folder = f"{project / 'prometheus'}:/etc/prometheus:ro"
-    promtool = ["docker", "run", "--rm", "--volume", folder, "--entrypoint=promtool", PROMETHEUS]
-    for command in ("check rules alerts.yaml", "test rules alerts_test.yaml"):
-        *words, file = command.split()
-        run(*promtool, *words, f"/etc/prometheus/{file}", cwd=project)
+    readme = (project / "README.md").read_text()
+    [test] = re.findall(r"`(docker run [^`]* test rules \S*alerts_test\.yaml)`", readme)
+    for command in (test, test.replace("test rules", "check rules").replace("_test", "")):
+        run("sh", "-c", command, cwd=project)
     dashboard = json.loads((project / "grafana/dashboard.json").read_text())
     assert dashboard["title"] == "My Service"

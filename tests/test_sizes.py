@@ -10,8 +10,8 @@ from conftest import BARE, FULL, TEMPLATE, each_combination, files_of, parameter
 # Lines of the full and of the bare project, without migrations and the programs that check the
 # service from outside. "infrastructure" is the package without its examples and tables.
 LIMITS = {
-    "Python": (900, 525),
-    "infrastructure": (515, 315),
+    "Python": (900, 500),
+    "infrastructure": (500, 300),
     "tests": (1_100, 600),
     "compose.yaml": (165, 165),
     "nginx/nginx.conf.template": (110, 0),
@@ -36,18 +36,18 @@ ADDED = {
 }
 # Lines of the full project when a limit was last changed: messages list files that have grown.
 RECORDED = {
-    "Makefile": 109, "README.md": 189, "bin/env": 31, "bin/healthcheck": 9, "compose.yaml": 131,
-    "config/__init__.py": 0, "config/gunicorn.py": 40, "config/settings.py": 127,
-    "my_service/__init__.py": 39, "my_service/api.py": 55, "my_service/assets.py": 39,
-    "my_service/cache.py": 46, "my_service/database.py": 93, "my_service/errors.py": 41,
-    "my_service/health.py": 49, "my_service/home.py": 20, "my_service/logs.py": 89,
-    "my_service/models.py": 49, "my_service/notes.py": 87, "my_service/security.py": 39,
-    "my_service/toolbar.py": 23, "nginx/nginx.conf.template": 109, "tests/conftest.py": 119,
+    "Makefile": 109, "README.md": 188, "bin/env": 31, "bin/healthcheck": 9, "compose.yaml": 133,
+    "config/__init__.py": 0, "config/gunicorn.py": 40, "config/settings.py": 122,
+    "my_service/__init__.py": 38, "my_service/api.py": 56, "my_service/assets.py": 39,
+    "my_service/cache.py": 45, "my_service/database.py": 97, "my_service/errors.py": 36,
+    "my_service/health.py": 44, "my_service/home.py": 20, "my_service/logs.py": 85,
+    "my_service/models.py": 49, "my_service/notes.py": 91, "my_service/security.py": 38,
+    "my_service/toolbar.py": 22, "nginx/nginx.conf.template": 110, "tests/conftest.py": 118,
     "tests/test_api.py": 74, "tests/test_assets.py": 66, "tests/test_cache.py": 74,
     "tests/test_database.py": 130, "tests/test_errors.py": 36, "tests/test_health.py": 32,
     "tests/test_home.py": 21, "tests/test_logs.py": 90, "tests/test_migrations.py": 91,
     "tests/test_notes.py": 79, "tests/test_security.py": 76, "tests/test_server.py": 87,
-    "tests/test_settings.py": 107, "tests/test_toolbar.py": 18,
+    "tests/test_settings.py": 107, "tests/test_toolbar.py": 16,
 }  # fmt: skip
 
 # Attributes of objects of a library that may be assigned; all but the first are data.

@@ -16,6 +16,7 @@ import pytest
 import trustme
 from conftest import BARE, TEMPLATE, change, run
 from cryptography import x509
+from dotenv import dotenv_values
 from load import Load
 from stacks import apart, laboratory, report, wait_for
 from test_hardening import (  # noqa: F401 (they run here too, with the stacks of this file)
@@ -75,7 +76,7 @@ def get(path, host="localhost", roots=None, **headers):
 
 @pytest.fixture(scope="module", params=[True, False], ids=["nginx", "direct"])
 def stack(request, engine, cookies_session):
-    options = BARE | {"use_nginx": request.param, "use_tls": True}
+    options = BARE | {"use_nginx": request.param, "use_tls": True, "use_metrics": True}
     try:
         with laboratory(cookies_session, options, "tls", 18600, settings=SETTINGS) as stack:
             yield stack
@@ -145,6 +146,13 @@ def test_address_scheme_and_host_are_right_and_cannot_be_forged(stack):
         seen = {"url": "https://localhost/faults/seen", "root": "", "client": gateway}
         assert json.loads(response.text) == seen
         assert re.fullmatch("[0-9a-f-]{32,36}", response.getheader("X-Request-ID"))
+
+
+def test_metrics_are_not_reachable_from_outside(stack):
+    token = dotenv_values(stack.project / ".env")["METRICS_TOKEN"]
+
+    for path in ("/metrics", "/metrics?a", "/%6detrics", "/x/../metrics"):
+        assert get(path, Authorization=f"Bearer {token}").status == 404
 
 
 def test_other_hosts_get_no_certificate_and_no_answer(stack):

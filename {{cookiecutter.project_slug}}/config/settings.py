@@ -15,7 +15,7 @@ from environs import EnvValidationError, FileAwareEnv, ValidationError, validate
 
 HOST = re.compile(r"\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 env = FileAwareEnv(eager=False, strip_whitespace=True)
-unreadable: dict[str, list[str]] = {}
+invalid: dict[str, list[str]] = {}
 
 
 def secret(read: Callable[..., Any], name: str, *default: Any, **options: Any) -> Any:
@@ -23,7 +23,7 @@ def secret(read: Callable[..., Any], name: str, *default: Any, **options: Any) -
     try:
         return read(name, *default, **options)
     except ValueError as error:
-        unreadable[name] = [str(error)]
+        invalid[name] = [str(error)]
 
 
 def in_development(value: Any) -> Any:
@@ -45,12 +45,6 @@ def hosts(names: list[str]) -> None:
         raise ValidationError("Must be like example.com,.example.org: lower case, without ports.")
 
 
-def only_in_development(switch: bool) -> None:
-    """Reject a switch that would show internals to users."""
-    if PRODUCTION and switch:
-        raise ValidationError("Must be off in production.")
-
-
 {% if cookiecutter.use_redis or cookiecutter.use_worker %}
 valid_redis = validate.Regexp(
     r"rediss?://([^@/]*@)?(\[[^\]]+\]|[^@/:]+)(:\d+)?(/\d*)?(\?.*)?$",
@@ -67,7 +61,9 @@ if os.environ.get("APP_ENV", "development") == "development":
     env.read_env(Path(__file__).parents[1] / ".env", recurse=False)
 APP_ENV = env.str("APP_ENV", "production", validate=validate.OneOf(["production", "development"]))
 PRODUCTION = APP_ENV != "development"
-DEBUG = env.bool("FLASK_DEBUG", False, validate=only_in_development)
+DEBUG = env.bool("FLASK_DEBUG", False)
+if DEBUG and PRODUCTION:  # it would show internals to users
+    invalid["FLASK_DEBUG"] = ["Must be off in production."]
 
 # Sessions
 SECRET_KEY = secret(env.str, "SECRET_KEY", validate=strong)
@@ -76,7 +72,6 @@ SECRET_KEY_FALLBACKS = secret(
 )
 SESSION_COOKIE_NAME = "__Host-session" if PRODUCTION else "session"
 SESSION_COOKIE_SECURE = PRODUCTION
-SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 PERMANENT_SESSION_LIFETIME = timedelta(hours=12)
 
@@ -140,7 +135,7 @@ METRICS_TOKEN = secret(env.str, "METRICS_TOKEN", in_development(None), validate=
 try:
     env.seal()
 except EnvValidationError as error:
-    unreadable.update(error.error_messages)  # type: ignore[arg-type]
-if unreadable:
-    problems = [f"  {name}: {' '.join(reasons)}" for name, reasons in unreadable.items()]
+    invalid.update(error.error_messages)  # type: ignore[arg-type]
+if invalid:
+    problems = [f"  {name}: {' '.join(reasons)}" for name, reasons in invalid.items()]
     sys.exit("\n".join(["Invalid settings (see .env.example):", *problems]))

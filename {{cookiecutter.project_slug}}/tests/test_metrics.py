@@ -25,15 +25,18 @@ def value(text: str, series: str) -> float:
     return float(found[1]) if found else 0
 
 
-def test_requests_are_counted_by_route_and_status(client: FlaskClient) -> None:
-    ok = 'http_request_duration_seconds_count{method="GET",route="/livez",status="200"}'
+def test_requests_are_counted_by_route_and_status_without_health_checks(
+    client: FlaskClient,
+) -> None:
+    ok = 'http_request_duration_seconds_count{method="GET",route="/",status="200"}'
     before = scrape(client)
 
-    for _ in range(3):
-        client.get("/livez")
+    for path in ("/", "/livez", "/readyz", "/", "/"):
+        client.get(path)
 
     after = scrape(client)
     assert value(after, ok) == value(before, ok) + 3
+    assert not re.search('route="/(livez|readyz)"', after)
     assert value(after, "http_requests_active") == value(before, "http_requests_active")
 
 
@@ -43,7 +46,7 @@ def test_paths_and_methods_of_clients_make_no_series(client: FlaskClient) -> Non
 
     for number in range(100):
         client.open(f"/unknown/{number}", method=f"METHOD{number}")
-        client.open("/livez", method=f"METHOD{number}")
+        client.open("/", method=f"METHOD{number}")
 
     assert scrape(client).count("\n") <= before + 20
 

@@ -25,7 +25,6 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     logs.init_app(app)
     security.init_app(app)
     errors.init_app(app)
-    health.init_app(app)
     assets.init_app(app)
 {% if cookiecutter.use_postgres %}
     database.init_app(app)
@@ -43,7 +42,10 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     openapi.init_app(app)
 {% endif %}
     toolbar.init_app(app)
-{{ "\n    app.register_blueprint(greeting.bp)" if cookiecutter.frontend != "none" }}
+    app.register_blueprint(health.bp)
+{% if cookiecutter.frontend != "none" %}
+    app.register_blueprint(greeting.bp)
+{% endif %}
 {% if cookiecutter.use_postgres %}
     app.register_blueprint(notes.bp)
 {% endif %}

@@ -29,20 +29,18 @@ db = SQLAlchemy(session_options={"expire_on_commit": False})
 
 def init_app(app: Flask) -> None:
     """Create the connection pool, close sessions after requests, and add ``flask db``."""
-    default = engine_options(app.config["DATABASE_URL"], app.config["WEB_THREADS"])
-    engines = app.config.get("SQLALCHEMY_ENGINES", {})
-    app.config["SQLALCHEMY_ENGINES"] = {**engines, "default": default}
+    main = engine_options(app.config["DATABASE_URL"], app.config["WEB_THREADS"])
+    app.config["SQLALCHEMY_ENGINES"] = app.config.get("SQLALCHEMY_ENGINES", {}) | {"default": main}
     db.init_app(app)
     # Remove the teardown of async sessions, which starts a thread and an event loop per request.
     teardowns = app.teardown_appcontext_funcs
     teardowns[:] = filterfalse(iscoroutinefunction, teardowns)
     with app.app_context():
         engine = db.engine
-    if engine.dialect.name == "sqlite":
+    if sqlite := engine.dialect.name == "sqlite":  # its ALTER TABLE supports few changes
         event.listen(engine, "connect", enforce_foreign_keys)
     event.listen(engine, "rollback", roll_back)
-    batch = engine.dialect.name == "sqlite"  # its ALTER TABLE supports few changes
-    app.config["ALEMBIC_CONTEXT"] = {"render_item": render_item, "render_as_batch": batch}
+    app.config["ALEMBIC_CONTEXT"] = {"render_item": render_item, "render_as_batch": sqlite}
     Alembic(app, run_mkdir=False, metadatas=Base.metadata, engines=migration_engine(engine))
     health.add_check(app, "postgres", lambda: engine.connect().close())  # the pool pings it
     for error in (OperationalError, InterfaceError, PoolTimeoutError):

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from flask import Flask, json, render_template, request
+from flask import Flask, Response, json, make_response, render_template, request
 from werkzeug.exceptions import HTTPException, SecurityError
-from werkzeug.wrappers import Response
 
 
 def init_app(app: Flask) -> None:
@@ -14,9 +13,12 @@ def init_app(app: Flask) -> None:
 
 def answer(error: HTTPException) -> Response:
     """Return ``error`` in the format that the client accepts."""
-    if isinstance(error, SecurityError):  # an untrusted host, for which no URL can be built
-        return Response.force_type(error.get_response(), request.environ)
-    return problem(error) if wants_json() else page(error)
+    if wants_json():
+        return problem(error)
+    response = make_response(error)
+    if not isinstance(error, SecurityError):  # an untrusted host, for which no URL can be built
+        response.data = render_template("error.html", error=error)
+    return response
 
 
 def wants_json() -> bool:
@@ -27,15 +29,8 @@ def wants_json() -> bool:
 
 def problem(error: HTTPException, **members: Any) -> Response:
     """Return a problem document for ``error``, with additional ``members``."""
-    response = Response.force_type(error.get_response(), request.environ)
+    response = make_response(error)
     document = {"type": "about:blank", "title": error.name, "status": response.status_code}
     response.data = json.dumps(document | {"detail": error.description, **members})
     response.content_type = "application/problem+json"
-    return response
-
-
-def page(error: HTTPException) -> Response:
-    """Return an HTML page for ``error``."""
-    response = Response.force_type(error.get_response(), request.environ)
-    response.data = render_template("error.html", error=error)
     return response

@@ -14,15 +14,9 @@ bp = Blueprint("health", __name__)
 logger = logging.getLogger(__name__)
 
 
-def init_app(app: Flask) -> None:
-    """Register both endpoints."""
-    app.extensions["health"] = {}
-    app.register_blueprint(bp)
-
-
 def add_check(app: Flask, name: str, check: Callable[[], Any]) -> None:
     """Make ``/readyz`` call ``check``, which raises an exception if the service is unavailable."""
-    app.extensions["health"][name] = check
+    app.extensions.setdefault("health", {})[name] = check
 
 
 @bp.get("/livez")
@@ -34,7 +28,8 @@ def livez() -> ResponseReturnValue:
 @bp.get("/readyz")
 def readyz() -> ResponseReturnValue:
     """Run all checks, and return 503 if one fails."""
-    checks = {name: run(name, check) for name, check in current_app.extensions["health"].items()}
+    registered = current_app.extensions.get("health", {})
+    checks = {name: run(name, check) for name, check in registered.items()}
     status = "failing" if "failing" in checks.values() else "ok"
     return {"status": status, "checks": checks}, 200 if status == "ok" else 503
 

@@ -5,6 +5,7 @@ no difference. A task that fails is repeated up to three times.
 """
 
 import logging
+from typing import Any
 
 from celery import shared_task
 from celery.schedules import crontab
@@ -18,6 +19,6 @@ def example(text: str) -> None:
     logger.info("example: %s", text)
 
 
-SCHEDULE = {
+SCHEDULE: dict[str, Any] = {
     "example": {"task": example.name, "schedule": crontab(), "args": ["once a minute"]},
 }
