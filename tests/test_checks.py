@@ -63,7 +63,7 @@ def test_graceful_timeout_sets_the_stop_grace_periods(project):
     services = json.loads(run(*config, cwd=project, GRACEFUL_TIMEOUT="7").stdout)["services"]
 
     drained = {name: services[name] for name in ("web", "nginx") if name in services}
-    assert services["web"]["environment"]["GRACEFUL_TIMEOUT"] == "7"
+    assert {service["environment"]["GRACEFUL_TIMEOUT"] for service in drained.values()} == {"7"}
     assert {service["stop_grace_period"] for service in drained.values()} == {"12s"}
 
 

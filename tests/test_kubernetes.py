@@ -241,12 +241,10 @@ def test_both_versions_together_have_enough_connections(project, objects, chosen
 def test_pods_have_time_to_stop(project, objects, chosen):
     web = pods(objects)["web"]["spec"]
     waits = [one["lifecycle"]["preStop"]["sleep"]["seconds"] for one in web["containers"]]
-    graceful = int(
-        re.search(r'"GRACEFUL_TIMEOUT", (\d+)', (project / "config/settings.py").read_text())[1]
-    )
+    graceful = int(settings_of(objects)["GRACEFUL_TIMEOUT"])
 
     assert waits == sorted(waits, reverse=True)  # nginx stops before web
-    assert web["terminationGracePeriodSeconds"] > waits[0] + graceful
+    assert web["terminationGracePeriodSeconds"] == waits[0] + graceful + 5
     if chosen["use_worker"]:
         limit = constants((project / "config/celery.py").read_text())["task_time_limit"]
         assert pods(objects)["worker"]["spec"]["terminationGracePeriodSeconds"] > limit
