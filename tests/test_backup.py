@@ -12,7 +12,7 @@ import pytest
 from conftest import ENVIRONMENT, FULL, run
 from stacks import report, trial, wait_for
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker-untimed")]
 
 ROWS = 100_000
 # Each transaction adds a row to both tables, and services read them as notes.

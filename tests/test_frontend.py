@@ -11,7 +11,7 @@ from browser import chromium
 from conftest import BARE, TEMPLATE, change, run
 from stacks import SLUG, report, trial, wait_for
 
-docker = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+docker = [pytest.mark.docker, pytest.mark.xdist_group("docker-untimed")]
 WHOLE = bool(os.environ.get("DEPLOYMENTS"))  # as `make test-faults` sets it
 PICTURES = os.environ.get("PICTURES")  # the directory for the pictures of docs/options.md
 LOGO = '<svg xmlns="http://www.w3.org/2000/svg"><circle r="9"/></svg>'

@@ -35,7 +35,7 @@ def test_document_is_valid(project, tmp_path):
 
 @pytest.mark.docker
 @pytest.mark.faults
-@pytest.mark.xdist_group("docker")
+@pytest.mark.xdist_group("docker-untimed")
 @pytest.mark.parametrize("options", STACKS, ids=name_of)
 def test_service_does_what_the_document_describes(engine, cookies_session, options):
     with trial(cookies_session, options, "openapi", 8230) as stack:

@@ -130,7 +130,7 @@ def test_cdn_serves_static_files(engine, cookies_session, tmp_path, with_nginx):
     host, origin = "http://127.0.0.1:8189", "nginx:8080" if with_nginx else "web:8000"
     tmp_path.chmod(0o755)
     (tmp_path / "default.conf").write_text(CDN.replace("origin", origin))
-    with trial(cookies_session, BARE | {"use_nginx": with_nginx}, "cdn", 8188) as stack:
+    with trial(cookies_session, BARE | {"use_nginx": with_nginx}, "cdn", 8235) as stack:
         with (stack.project / ".env").open("a") as settings:
             settings.write(f"STATIC_HOST={host}\n")
         stack.up()
@@ -210,17 +210,8 @@ def test_cached_data_is_in_redis(stack):
     assert int(stack.inside("redis", "redis-cli", "DBSIZE")) > 0
 
 
-def run_example(stack, files="compose.yaml"):
-    """Enqueue the job that the first page suggests."""
-    command = unescape(re.search("<code>(docker .+)</code>", stack.get("/").text)[1])
-    run("sh", "-c", command, cwd=stack.project, COMPOSE_FILE=files)
-
-
-def test_first_page_says_how_to_run_a_job(stack):
-    stack.needs("use_worker")
-    run_example(stack)
-
-    wait_for(lambda: "example: Hello" in "\n".join(stack.logs("worker")), 20)
+def test_first_page_shows_no_command_in_production(stack):
+    assert "<code>" not in stack.get("/").text
 
 
 def test_log_lines_are_json_without_warnings(stack):
@@ -401,7 +392,8 @@ def test_saved_file_takes_effect_within_four_seconds(dev, path, old, address):
 def test_saved_task_takes_effect_in_the_worker(dev):
     change(dev.project / SLUG / "tasks.py", "example: %s", "changed: %s")
     time.sleep(3)  # Compose restarts the worker
-    run_example(dev, "compose.yaml:compose.override.yaml")
+    command = unescape(re.search("<code>(docker .+)</code>", dev.get("/").text)[1])
+    run("sh", "-c", command, cwd=dev.project, COMPOSE_FILE="compose.yaml:compose.override.yaml")
 
     took = wait_for(lambda: "changed: Hello" in "\n".join(dev.logs("worker")), 30)
     report(f"tasks.py: counts after {3 + took:.1f} s")

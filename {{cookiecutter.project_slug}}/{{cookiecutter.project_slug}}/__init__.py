@@ -42,10 +42,7 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     openapi.init_app(app)
 {% endif %}
     toolbar.init_app(app)
-    app.register_blueprint(health.bp)
-{% if cookiecutter.frontend != "none" %}
-    app.register_blueprint(greeting.bp)
-{% endif %}
+    app.register_blueprint(health.bp){{ "\n    app.register_blueprint(greeting.bp)" if cookiecutter.frontend != "none" }}
 {% if cookiecutter.use_postgres %}
     app.register_blueprint(notes.bp)
 {% endif %}
