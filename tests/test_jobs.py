@@ -293,3 +293,24 @@ def test_health_check_notices_that_jobs_do_not_run(jobs, fault):
     jobs.compose("start", "queue")
     wait_for(lambda: jobs.health(service) == "healthy", 60 if service == "worker" else 240)
     report(f"{fault}: unhealthy after {took:.0f} s")
+
+
+def test_deployment_whose_worker_does_not_start_keeps_web_running(jobs):
+    file = jobs.project / SLUG / "make_celery.py"
+    text = file.read_text()
+    file.write_text(f"{text}\nraise RuntimeError('it does not start')\n")
+
+    failed = run("make", "deploy", cwd=jobs.project, check=False)
+    web = jobs.get("/livez").status
+    file.write_text(text)
+    run("make", "deploy", cwd=jobs.project)
+
+    assert failed.returncode != 0
+    assert "RuntimeError: it does not start" in failed.stdout
+    assert (
+        "The old version of web keeps running, but worker and beat were replaced" in failed.stdout
+    )
+    assert "The old version keeps running." not in failed.stdout
+    assert web == 200
+    assert enqueue(jobs, "record", "after-the-repair") == 202
+    wait_for(lambda: runs(jobs)["after-the-repair"], 30)
