@@ -300,7 +300,7 @@ def test_example_and_toolbar_can_be_removed_as_described(bake):
     assert spans(example) == [
         "notes.py", "tests/test_notes.py", "migrations/0001_create_notes.py", "Note", "notes",
         "__init__.py", "seed", "Makefile", "/notes", "locustfile.py",
-        'make revision m="delete notes"',
+        'make revision m="delete notes"', "README.md",
     ]  # fmt: skip
     assert spans(toolbar) == [
         "toolbar.py", "tests/test_toolbar.py", "__init__.py", "flask-debugtoolbar", "pyproject.toml",
@@ -437,7 +437,7 @@ def test_make_run_serves_the_first_page(project):
         assert program.poll() is None
 
     assert "<h1>My Service</h1>" in page
-    assert f"Up: {address}, until you press Ctrl-C" in log.read_text()
+    assert f"Starting on {address}, until you press Ctrl-C" in log.read_text()
     assert "Traceback" not in log.read_text()
 
 
@@ -559,7 +559,7 @@ class TestProduction:
             ),
             ("docker compose exec -T web flask seed", None),
             ("docker compose logs web", None),
-            ("docker compose ps", None),
+            ("docker compose ps --all", None),
             ("docker stats", "docker stats --no-stream"),
             ("uv add NAME", "uv add itsdangerous"),
             (

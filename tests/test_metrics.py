@@ -8,7 +8,7 @@ from urllib.parse import quote
 from urllib.request import urlopen
 
 import pytest
-from conftest import FULL, each_combination, run
+from conftest import BARE, FULL, each_combination, run
 from dotenv import dotenv_values
 from stacks import report, trial, wait_for
 
@@ -160,6 +160,21 @@ class TestPrometheus:
         assert new[-1][1] == value(metrics(stack), PAGE)
         # Prometheus does not know the last requests of the old container, after it was collected.
         assert sum(at < old[-1][0] for at in sent) <= seen <= len(sent)
+
+
+START = "from config import gunicorn; gunicorn.when_ready(None)"
+
+
+def test_start_in_a_pod_forgets_requests_of_a_killed_container(bake, tmp_path):
+    """Containers of a pod share /dev/shm, which a restart of one does not empty."""
+    project = bake(**BARE | {"use_metrics": True, "use_kubernetes": True})
+    (shared := tmp_path / "shm").mkdir()
+    for name in ("gauge_livesum_7.db", "counter_7.db"):
+        (shared / name).touch()
+
+    run("uv", "run", "python", "-c", START, cwd=project, PROMETHEUS_MULTIPROC_DIR=str(shared))
+
+    assert [file.name for file in shared.iterdir()] == ["counter_7.db"]
 
 
 @pytest.mark.docker

@@ -127,6 +127,16 @@ def test_form_is_accepted_over_https_with_the_token_of_its_session(tls):
     assert page.headers["Referrer-Policy"] == "strict-origin-when-cross-origin"
 
 
+def test_rejected_request_with_an_untrusted_host_gets_its_own_status(owned):
+    statuses = [
+        Visitor().get("/members", headers={"Host": host, "Accept": accept}).status_code
+        for host in ("evil.example", f"127.0.0.1:{PORT}")
+        for accept in ("text/html", "application/json")
+    ]
+
+    assert statuses == [401] * 4
+
+
 def test_users_see_only_their_own_page_with_cached_data(owned, tls):
     ann, ben, stranger = Visitor(*tls).log_in("ann"), Visitor(*tls).log_in("ben"), Visitor(*tls)
 

@@ -36,7 +36,7 @@ ADDED = {
 }
 # Lines of the full project when a limit was last changed: messages list files that have grown.
 RECORDED = {
-    "Makefile": 109, "README.md": 188, "bin/env": 31, "bin/healthcheck": 9, "compose.yaml": 133,
+    "Makefile": 109, "README.md": 190, "bin/env": 31, "bin/healthcheck": 10, "compose.yaml": 134,
     "config/__init__.py": 0, "config/gunicorn.py": 40, "config/settings.py": 122,
     "my_service/__init__.py": 38, "my_service/api.py": 56, "my_service/assets.py": 39,
     "my_service/cache.py": 45, "my_service/database.py": 97, "my_service/errors.py": 36,

@@ -51,6 +51,13 @@ def login() -> Any:
     return flask.render_template_string("{{ form.hidden_tag() }}{{ form.name }}", form=form)
 
 
+@bp.before_app_request
+def keep_out() -> None:
+    """Reject the path before its host is checked: error pages are for untrusted hosts too."""
+    if request.path == "/members":
+        flask.abort(401)
+
+
 @bp.get("/me")
 @login_required
 def me() -> str:

@@ -18,6 +18,12 @@ def cpu_limit(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 def when_ready(server: Any) -> None:
     """Keep the garbage collector from copying the memory that the workers share."""
     gc.freeze()
+{% if cookiecutter.use_metrics and cookiecutter.use_kubernetes %}
+    # When a container of a pod was killed, what it had in progress is still in /dev/shm.
+    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        for file in Path(folder).glob("gauge_live*.db"):
+            file.unlink()
+{% endif %}
 
 {% if cookiecutter.use_metrics %}
 

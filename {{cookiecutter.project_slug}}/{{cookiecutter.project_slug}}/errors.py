@@ -13,11 +13,11 @@ def init_app(app: Flask) -> None:
 
 def answer(error: HTTPException) -> Response:
     """Return ``error`` in the format that the client accepts."""
-    if wants_json():
+    untrusted = isinstance(request.routing_exception, SecurityError)  # no URL can be built
+    if untrusted or wants_json():
         return problem(error)
     response = make_response(error)
-    if not isinstance(error, SecurityError):  # an untrusted host, for which no URL can be built
-        response.data = render_template("error.html", error=error)
+    response.data = render_template("error.html", error=error)
     return response
 
 
