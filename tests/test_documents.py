@@ -558,7 +558,6 @@ class TestProduction:
                 "docker compose exec -T web flask shell < bin/env",
             ),
             ("docker compose exec -T web flask seed", None),
-            ("docker compose logs web", None),
             ("docker compose ps --all", None),
             ("docker stats", "docker stats --no-stream"),
             ("uv add NAME", "uv add itsdangerous"),
