@@ -399,7 +399,7 @@ def test_database_can_be_external(bake, engine):
 
 
 @contextmanager
-def running(command, project, **environment):
+def running(command, project, end=signal.SIGINT, **environment):
     """Run a program until the end of the block; its output is in a log file."""
     log = project.parent / "log"
     with log.open("w") as output:
@@ -416,7 +416,7 @@ def running(command, project, **environment):
     try:
         yield program, log
     finally:
-        os.killpg(program.pid, signal.SIGINT)
+        os.killpg(program.pid, end)
         try:
             program.wait(timeout=20)
         except subprocess.TimeoutExpired:
