@@ -9,8 +9,8 @@ help: ## Show this list
 
 .PHONY: demo
 demo: .venv/ready ## Generate a service into build/ and start it, in Docker if that is running
-	cookiecutter . --no-input --overwrite-if-exists --output-dir build project_slug=my_service
-	@if docker info >/dev/null 2>&1; then make -C build/my_service up; else make -C build/my_service run; fi
+	cookiecutter . --no-input --overwrite-if-exists --output-dir build project_name=Demo
+	@if docker info >/dev/null 2>&1; then make -C build/demo up; else make -C build/demo run; fi
 
 .PHONY: test
 test: .venv/ready ## Run all tests; without a Docker engine, skip those that need one

@@ -587,7 +587,7 @@ def test_demo_starts_a_service(engine, tmp_path):
         done = run("make", "demo", cwd=clone, **mine)
         page = urlopen("http://127.0.0.1:8191").read().decode()
     finally:
-        free_containers(clone / "build/my_service", **mine)
+        free_containers(clone / "build/demo", **mine)
 
     assert "\nUp: http://127.0.0.1:8191\n" in done.stdout
-    assert "<h1>My Service</h1>" in page
+    assert "<h1>Demo</h1>" in page
