@@ -218,6 +218,17 @@ def test_deployment_fails_no_request(stack):
         assert deployed.splitlines()[-1] == "Up: https://shop.example"
 
 
+def test_invalid_setting_of_caddy_stops_a_deployment(stack):
+    before = {name: one["Id"] for name, one in stack.containers().items()}
+
+    failed = run("make", "deploy", cwd=stack.project, check=False, ACME_CA="my authority")
+
+    assert failed.returncode
+    assert "wrong argument count" in failed.stdout
+    assert {name: one["Id"] for name, one in stack.containers().items()} == before
+    assert get("/livez").status == 200
+
+
 AUTHORITY = """
 services:
   caddy:

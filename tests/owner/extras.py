@@ -52,8 +52,8 @@ def login() -> Any:
 
 
 @bp.before_app_request
-def keep_out() -> None:
-    """Reject the path before its host is checked: error pages are for untrusted hosts too."""
+def reject_members() -> None:
+    """Reject a path; Flask calls this for untrusted hosts too, before it rejects them."""
     if request.path == "/members":
         flask.abort(401)
 
