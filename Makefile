@@ -10,20 +10,30 @@ help: ## Show this list
 .PHONY: demo
 demo: .venv/ready ## Generate a service into build/ and start it, in Docker if that is running
 	cookiecutter . --no-input --overwrite-if-exists --output-dir build project_name=Demo
-	@if docker info >/dev/null 2>&1; then make -C build/demo up; else make -C build/demo run; fi
+	@if docker info >/dev/null 2>&1; then \
+		echo "To use another port than 8080: HTTP_PORT=8090 make demo"; make -C build/demo up; \
+	else \
+		echo "To use another port than 8000: PORT=8090 make demo"; make -C build/demo run; \
+	fi
 
 .PHONY: test
 test: .venv/ready ## Run all tests; without a Docker engine, skip those that need one
-	pytest --numprocesses=2 -rs
+	pytest --numprocesses=3 --verbose -rs --durations=10
 
 .PHONY: test-faults
 test-faults: .venv/ready ## Run only the tests that break or attack a running stack, and print what they measure
 	DEPLOYMENTS=20 pytest -m faults -rs
 
+.PHONY: clean
+clean: .venv/ready ## Delete the demo, and what tests that were killed have left in Docker
+	@if [ -d build/demo ]; then make -C build/demo down; fi
+	rm -rf build
+	PYTHONPATH=tests/shared python tests/shared/leftovers.py
+
 .PHONY: lint
 lint: .venv/ready ## Check the style of the Python code of the template
-	ruff check benchmarks docs hooks tests
-	ruff format --check benchmarks docs hooks tests
+	ruff check benchmarks docs hooks tests tools
+	ruff format --check benchmarks docs hooks tests tools
 
 .PHONY: bench
 bench: .venv/ready ## Measure a generated service in Docker, and write docs/performance.md
@@ -33,10 +43,18 @@ bench: .venv/ready ## Measure a generated service in Docker, and write docs/perf
 bench-quick: .venv/ready ## Measure in fewer and shorter rounds, and print the table only
 	python benchmarks/run.py --quick
 
+.PHONY: sizes
+sizes: .venv/ready ## Print the lines of generated projects, by kind of file
+	python tools/sizes.py
+
+.PHONY: additions
+additions: .venv/ready ## Measure what each option adds, in Docker, and print the table of docs/options.md
+	PYTHONPATH=tests/shared python tools/additions.py
+
 .PHONY: picture
 picture: .venv/ready ## Draw the pictures in docs/, with Docker and Chromium
-	python docs/picture.py
-	PICTURES=docs/frontend pytest tests/test_frontend.py -k telephone
+	python tools/picture.py
+	PICTURES=docs/frontend pytest tests/options/test_frontend.py -k telephone
 
 .venv/ready: pyproject.toml
 	python3 -m venv .venv

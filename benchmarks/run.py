@@ -32,12 +32,15 @@ class Comparison:
     other: Callable[[], float] | None = None
     unit: str = "/s"
     at_most: bool = False
+    tails: list[Callable[[], float]] = field(default_factory=list)
     rounds: list[tuple[float, float]] = field(default_factory=list)
+    slowest: list[list[float]] = field(default_factory=list)
 
     def measure(self, rounds: int) -> None:
         """Measure both in turns."""
         for _ in range(rounds):
             self.rounds.append((self.ours(), self.other() if self.other else 1))
+            self.slowest.append([tail() for tail in self.tails])
 
     def row(self) -> str:
         """A row of the table; the result is the median of the ratios of all rounds."""
@@ -48,6 +51,8 @@ class Comparison:
         unit = "×" if self.other else f" {self.unit}"
         cells = [self.name, ours, self.against, other if self.other else "", f"{result:.2f}{unit}"]
         cells += [f"{'≤' if self.at_most else '≥'} {self.goal}{unit}"]
+        tails = [statistics.median(values) for values in zip(*self.slowest, strict=True)]
+        cells += [" / ".join(f"{tail:,.0f}" for tail in tails)]
         return f"| {' | '.join(cells)} | {'reached' if reached else '**missed**'} |"
 
 
@@ -57,25 +62,40 @@ def comparisons(servers: Servers, seconds: int) -> list[Comparison]:
     bare, typical = servers.bare, servers.typical
     flask, guides, css = "bare Flask", "typical service", "/static/style.css"
 
-    def rate(path: str, server: Server) -> Callable[[], float]:
-        return lambda: server.rate(path, seconds)
+    def rates(
+        name: str, goal: float, ours: tuple[Server, str], against: str, other: tuple[Server, str]
+    ) -> Comparison:
+        """Compare requests per second, and the 99th percentile over more connections."""
+        (server, path), (second, its_path) = ours, other
+        return Comparison(
+            name,
+            goal,
+            lambda: server.rate(path, seconds),
+            against,
+            lambda: second.rate(its_path, seconds),
+            tails=[
+                lambda: server.slowest(path, seconds),
+                lambda: second.slowest(its_path, seconds),
+            ],
+        )
 
     def large(server: Server) -> Callable[[], float]:
         return lambda: add_notes(100_000) or server.rate("/notes", seconds)
 
     def added() -> float:
-        return image_size("trial-bench-web") - image_size(BASE)
+        return image_size("bench-service-web") - image_size(BASE)
+
+    def both(path: str) -> tuple[tuple[Server, str], str, tuple[Server, str]]:
+        return (service, path), guides, (typical, path)
 
     return [
-        Comparison("page", 0.8, rate("/", service), flask, rate("/", bare)),
-        Comparison("liveness", 0.65, rate("/livez", service), flask, rate("/livez", bare)),
-        Comparison("page through nginx", 0.85, rate("/", nginx), "without", rate("/", service)),
-        Comparison("static file", 10, rate(css, nginx), guides, rate(css, typical)),
-        Comparison("readiness", 1.2, rate("/readyz", service), guides, rate("/readyz", typical)),
-        Comparison(
-            "list, 40 notes", 1.2, rate("/notes", uncached), guides, rate("/notes", typical)
-        ),
-        Comparison("cached list", 1.5, rate("/notes", service), "list", rate("/notes", uncached)),
+        rates("page", 0.8, (service, "/"), flask, (bare, "/")),
+        rates("liveness", 0.65, (service, "/livez"), flask, (bare, "/livez")),
+        rates("page through nginx", 0.85, (nginx, "/"), "without", (service, "/")),
+        rates("static file", 10, (nginx, service.stylesheet()), guides, (typical, css)),
+        rates("readiness", 1.2, *both("/readyz")),
+        rates("list, 40 notes", 1.2, (uncached, "/notes"), guides, (typical, "/notes")),
+        rates("cached list", 1.5, (service, "/notes"), "list", (uncached, "/notes")),
         Comparison("list, 100,000 notes", 1.2, large(uncached), guides, large(typical)),
         Comparison("memory", 0.5, service.memory, guides, typical.memory, "MB", at_most=True),
         Comparison("image", 70, added, unit="MB", at_most=True),
@@ -104,8 +124,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, started(Path(folder)) as servers:
         print(f"Started; {rounds} rounds of {seconds} s each", flush=True)
         rows = [
-            "| | service | against | other | result | goal | |",
-            "|---|--:|---|--:|--:|--:|---|",
+            "| | service | against | other | result | goal | p99, ms: service / other | |",
+            "|---|--:|---|--:|--:|--:|--:|---|",
         ]
         print("\n".join(rows))
         for comparison in comparisons(servers, seconds):

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 COMPOSE = ["docker", "compose", "-f", "compose.yaml"]
 # The stack of this name is deleted with its volumes, before and after.
 SETTINGS = {
-    "COMPOSE_PROJECT_NAME": "trial-bench",
+    "COMPOSE_PROJECT_NAME": "bench-service",
     "HTTP_PORT": "8190",
     "RATE_LIMIT": "1000000r/s",
     "RATE_BURST": "100000",
@@ -44,16 +44,33 @@ class Server:
     container: str
     port: int = 8000
 
-    def rate(self, path: str, seconds: int) -> float:
-        """Return requests per second over eight connections; all of them must succeed."""
+    def wrk(self, path: str, seconds: int, connections: int) -> str:
+        """Return what wrk prints about these requests; all of them must succeed."""
         out = run(
             "docker", "run", "--rm", f"--network=container:{self.container}", "bench-load",
-            "wrk", "--threads=1", "--connections=8", f"--duration={seconds}s",
-            f"http://127.0.0.1:{self.port}{path}",
+            "wrk", "--threads=1", f"--connections={connections}", f"--duration={seconds}s",
+            "--latency", f"http://127.0.0.1:{self.port}{path}",
         )  # fmt: skip
         if "Non-2xx" in out or "Socket errors" in out:
             sys.exit(f"{path} of {self.container}: {out}")
+        return out
+
+    def rate(self, path: str, seconds: int) -> float:
+        """Return requests per second over eight connections."""
+        out = self.wrk(path, seconds, connections=8)
         return float(re.search(r"Requests/sec:\s+(\S+)", out)[1])
+
+    def slowest(self, path: str, seconds: int) -> float:
+        """Return the 99th percentile in milliseconds, over 64 connections."""
+        out = self.wrk(path, seconds, connections=64)
+        value, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)\b", out).groups()
+        return float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+
+    def stylesheet(self) -> str:
+        """Return the path of the stylesheet, as the page names it."""
+        script = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/').read())"
+        page = run("docker", "exec", self.container, "python", "-c", script)
+        return re.search(r'href="(/static/[^"]*style\.css)"', page)[1]
 
     def memory(self) -> float:
         """Return the megabytes of all processes of gunicorn; they divide shared pages (PSS)."""
@@ -102,8 +119,8 @@ def started(folder: Path) -> Iterator[Servers]:
         run(*COMPOSE, "up", "--detach", "--build", "--wait", cwd=project)
         add_notes(40)
         yield Servers(
-            service=Server("trial-bench-web-1"),
-            nginx=Server("trial-bench-nginx-1", 8080),
+            service=Server("bench-service-web-1"),
+            nginx=Server("bench-service-nginx-1", 8080),
             uncached=variant(project, "uncached"),
             bare=variant(project, "bare", "--access-logfile=-"),
             typical=typical(project),
@@ -128,7 +145,7 @@ def add_notes(number: int) -> None:
     series = f"generate_series((SELECT count(*) + 1 FROM notes), {number}) AS n"
     query = f"INSERT INTO notes (title, body, created_at) SELECT {row} FROM {series}"
     psql = ["psql", "--username=postgres", f"--command={query}", "bench"]
-    run("docker", "exec", "trial-bench-postgres-1", *psql)
+    run("docker", "exec", "bench-service-postgres-1", *psql)
 
 
 def stop(project: Path) -> None:
@@ -153,7 +170,7 @@ def typical(project: Path) -> Server:
     secrets = dotenv_values(project / ".env")
     database, redis = secrets["DATABASE_PASSWORD"], secrets["REDIS_PASSWORD"]
     run(
-        "docker", "run", "--detach", "--name=bench-typical", "--network=trial-bench_data",
+        "docker", "run", "--detach", "--name=bench-typical", "--network=bench-service_data",
         "--cpus=1", "--memory=512m", "--pids-limit=128",
         f"--env=DATABASE_URL=postgresql+psycopg://bench:{database}@postgres:5432/bench",
         f"--env=REDIS_URL=redis://:{redis}@redis:6379/0", "bench-typical",

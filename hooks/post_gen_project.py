@@ -4,64 +4,122 @@ import json
 import runpy
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 PACKAGE = Path(ANSWERS["project_slug"])
 
-# The paths of each option, which are deleted if the option is declined
+# The files of each option, which are deleted if it is declined; a file of two options, if one of
+# them is, and a file of "use_a or use_b", if both are. No folders: an owner who
+# generates the project again may have files there.
 OWNED = {
-    "use_kubernetes": ["bin/rollout", "deploy"],
+    "use_kubernetes": [
+        "bin/rollout",
+        "deploy/kubernetes/ingress.yaml",
+        "deploy/kubernetes/kustomization.yaml",
+        "deploy/kubernetes/metrics.yaml",
+        "deploy/kubernetes/migrate.yaml",
+        "deploy/kubernetes/namespace.yaml",
+        "deploy/kubernetes/network.yaml",
+        "deploy/kubernetes/scaling.yaml",
+        "deploy/kubernetes/web.yaml",
+        "deploy/kubernetes/worker.yaml",
+        "docs/kubernetes.md",
+        "nginx/kustomization.yaml",
+    ],
     "use_postgres": [
         "deploy/kubernetes/migrate.yaml",
-        "postgres",
+        "docs/backups.md",
+        "postgres/init.sql",
         "bin/backup",
+        "bin/backups.py",
+        "bin/databases.py",
         "bin/drill",
+        "bin/programs.py",
         "bin/restore",
         "bin/rows.sql",
-        PACKAGE / "api.py",
-        PACKAGE / "database.py",
-        PACKAGE / "migrations",
+        PACKAGE / "core/database.py",
+        PACKAGE / "migrations/0001_create_notes.py",
+        PACKAGE / "migrations/script.py.mako",
         PACKAGE / "models.py",
         PACKAGE / "notes.py",
-        "tests/test_api.py",
-        "tests/test_database.py",
+        "tests/core/test_cache_commits.py",
+        "tests/core/test_database.py",
         "tests/test_migrations.py",
         "tests/test_notes.py",
-        "tests/test_words.py",
     ],
     "frontend": [PACKAGE / "greeting.py", "tests/test_greeting.py"],
-    "use_redis": [PACKAGE / "cache.py", "tests/test_cache.py", "tests/test_cache_metrics.py"],
-    "use_nginx": ["nginx", "bin/deploy"],
+    "use_redis": [
+        PACKAGE / "core/cache.py",
+        "tests/core/test_cache.py",
+        "tests/core/test_cache_commits.py",
+        "tests/core/test_cache_metrics.py",
+    ],
+    "use_nginx": [
+        "bin/replacement.py",
+        "nginx/configure.sh",
+        "nginx/healthcheck.sh",
+        "nginx/kustomization.yaml",
+        "nginx/nginx.conf.template",
+        "nginx/problem.html",
+        "nginx/problem.json",
+        "nginx/reload.sh",
+        "nginx/servers.sh",
+        "nginx/start.sh",
+        "tests/test_nginx.py",
+    ],
     "use_worker": [
         "config/celery.py",
         "deploy/kubernetes/worker.yaml",
+        "docs/jobs.md",
         PACKAGE / "make_celery.py",
-        PACKAGE / "migrations/0002_add_words.py",
         PACKAGE / "tasks.py",
-        PACKAGE / "templates/jobs.html",
-        PACKAGE / "worker.py",
-        "tests/test_words.py",
-        "tests/test_worker.py",
+        PACKAGE / "core/worker.py",
+        "tests/core/test_worker.py",
+        "tests/test_tasks.py",
     ],
     "use_metrics": [
         "deploy/kubernetes/metrics.yaml",
-        "grafana",
-        "prometheus",
-        PACKAGE / "metrics.py",
-        "tests/test_cache_metrics.py",
-        "tests/test_metrics.py",
+        "docs/monitor.md",
+        "grafana/dashboard.json",
+        "prometheus/alerts.yaml",
+        "prometheus/alerts_test.yaml",
+        "prometheus/prometheus.yml",
+        PACKAGE / "core/metrics.py",
+        "tests/core/test_cache_metrics.py",
+        "tests/core/test_metrics.py",
     ],
     "use_openapi": [
-        PACKAGE / "openapi.py",
+        PACKAGE / "core/openapi.py",
         PACKAGE / "templates/openapi.html",
         "schemathesis.toml",
-        "tests/test_openapi.py",
+        "tests/core/test_openapi.py",
     ],
-    "use_tls": ["caddy"],
+    "use_tls": [
+        "caddy/Caddyfile",
+        "caddy/healthcheck.sh",
+        "caddy/start.sh",
+        "tests/test_caddy.py",
+    ],
+    "use_postgres or use_openapi": [
+        PACKAGE / "core/api.py",
+        "tests/core/test_api.py",
+        "tests/core/test_pages.py",
+    ],
+    "frontend or use_tailwind": [
+        "assets/.npmrc",
+        "assets/build.mjs",
+        "assets/css/app.css",
+        "assets/js/app.js",
+        "assets/package.json",
+        "docs/frontend.md",
+    ],
 }
-# Where the files of a front end belong that are in assets/variants/
-VARIANTS = {
+# The folders in assets/variants/, each with the files of one front end
+FRONT_ENDS = ["htmx", "hotwire", "alpine", "vue", "react", "jquery"]
+# Where these files belong
+PLACES = {
     ".html": PACKAGE / "templates",
     ".js": Path("assets/js"),
     ".jsx": Path("assets/js"),
@@ -72,34 +130,43 @@ LOCK_SECONDS = 60
 
 def prune(answers, root=Path()):
     """Delete the paths of declined options."""
-    for option, paths in OWNED.items():
-        for path in paths if answers[option] in (False, "none") else []:
-            if (root / path).is_dir():
-                shutil.rmtree(root / path)
-            else:
-                (root / path).unlink(missing_ok=True)
+    for owner, paths in OWNED.items():
+        if is_declined(owner, answers):
+            for path in paths:
+                delete(root / path)
 
 
-def has_assets(answers):
-    """Return whether esbuild builds scripts or styles."""
-    return answers["use_tailwind"] or answers["frontend"] != "none"
+def is_declined(owner, answers):
+    """Return whether all options of an owner, such as "use_a or use_b", are declined."""
+    return all(answers[option] in (False, "none") for option in owner.split(" or "))
+
+
+def delete(file):
+    """Delete a file, and its folders if nothing else is in them."""
+    file.unlink(missing_ok=True)
+    delete_empty(file.parent)
+
+
+def delete_empty(folder):
+    """Delete a folder if nothing is in it, and then those around it."""
+    while folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
 
 
 def choose_frontend(answers, root=Path()):
-    """Move the files of the chosen front end to their places; later folders replace files."""
+    """Move the files of the chosen front end to their places."""
     variants = root / "assets/variants"
-    tailwind = ["tailwind"] if answers["use_tailwind"] else []
-    for folder in ["any", answers["frontend"], *tailwind] if has_assets(answers) else []:
-        for file in (variants / folder).iterdir():
-            place = root / VARIANTS[file.suffix]
-            place.mkdir(exist_ok=True)
-            file.replace(place / file.name)
-    shutil.rmtree(variants)
+    if answers["frontend"] != "none":
+        (root / "assets/js/app.js").unlink()  # each front end has its own
+        for file in (variants / answers["frontend"]).iterdir():
+            file.replace(root / PLACES[file.suffix] / file.name)
+    for folder in FRONT_ENDS:
+        shutil.rmtree(variants / folder)
+    delete_empty(variants)
     style = root / PACKAGE / "static/style.css"
-    if has_assets(answers):
+    if not is_declined("frontend or use_tailwind", answers):
         style.replace(root / "assets/css/style.css")
-    else:
-        shutil.rmtree(root / "assets")
 
 
 def write_env():
@@ -110,7 +177,7 @@ def write_env():
 def lock(answers):
     """Write the lock files, and return what is missing and the program that it needs."""
     commands = {"uv.lock": ["uv", "lock", "--quiet"]}
-    if has_assets(answers):
+    if not is_declined("frontend or use_tailwind", answers):
         commands["assets/package-lock.json"] = ["npm", "install", "--package-lock-only"]
     return {
         file: command[0] for file, command in commands.items() if not written(Path(file), *command)
@@ -131,10 +198,11 @@ def written(file, program, *arguments):
 
 def next_steps(answers, missing):
     """Return the commands to run next, in at most eight lines."""
+    address = f"http://127.0.0.1:{answers['__published_port']}"
     lines = [
         f"{answers['project_slug']} is ready:",
         f"  cd {answers['project_slug']}",
-        f"  make up     # start the service in Docker, on http://127.0.0.1:{answers['__port']}",
+        f"  make up     # start the service in Docker, on {address}",
         "  make run    # start it without Docker, on http://127.0.0.1:8000",
         "  make help   # list all commands",
     ]
@@ -145,8 +213,17 @@ def next_steps(answers, missing):
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    prune(ANSWERS)
-    choose_frontend(ANSWERS)
-    write_env()
+def main():
+    """Complete the project; if a file cannot be written, say which."""
+    try:
+        prune(ANSWERS)
+        choose_frontend(ANSWERS)
+        write_env()
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        sys.exit(f"{PACKAGE} is not complete: {error.strerror}{where}. Mend this, and try again.")
     print(next_steps(ANSWERS, lock(ANSWERS)))
+
+
+if __name__ == "__main__":
+    main()

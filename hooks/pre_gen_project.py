@@ -3,11 +3,13 @@
 import json
 import keyword
 import re
+import shutil
 import sys
 
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 
 LONGEST_SLUG = 40
+SPACE = 2_000_000  # bytes on the disk, for all options
 EMAIL_WORD = r'[^@\s"\\<>()\[\],;:.]+'
 # Modules of the standard library that the running version of Python may lack
 NEW_MODULES = {"annotationlib", "compression", "test"}
@@ -20,16 +22,18 @@ WORDS = {"none", "public", "template0", "template1"} | {"false", "null", "true"}
 # What the generated project imports or runs, and its own directories and modules
 PROJECT_MODULES = {
     "alembic", "amqp", "apispec", "asgiref", "assets", "ast_serialize", "async_timeout", "backups",
-    "billiard", "bin", "blinker", "cachelib", "caddy", "celery", "click", "click_didyoumean",
-    "click_plugins", "click_repl", "colorama", "config", "coverage", "dateutil", "deploy", "dotenv",
-    "environs", "flask", "flask_alembic", "flask_caching", "flask_debugtoolbar",
-    "flask_sqlalchemy_lite", "grafana", "greenlet", "gunicorn", "hiredis", "iniconfig", "instance",
-    "itsdangerous", "jinja2", "kombu", "librt", "locustfile", "mako", "markupsafe", "marshmallow",
-    "mypy", "mypy_extensions", "mypyc", "nginx", "packaging", "pathspec", "pip", "pluggy",
-    "postgres", "prometheus", "prometheus_client", "prompt_toolkit", "psycopg", "psycopg_binary",
-    "py", "pygments", "pytest", "pytest_cov", "python_dateutil", "python_dotenv",
-    "python_json_logger", "pythonjsonlogger", "redis", "ruff", "setuptools", "six", "sqlalchemy",
-    "tests", "typing_extensions", "tzdata", "tzlocal", "uv", "vine", "wcwidth", "werkzeug",
+    "billiard", "bin", "blinker", "cachelib", "caddy", "celery", "checks", "click",
+    "click_didyoumean", "click_plugins", "click_repl", "colorama", "commands", "config", "coverage",
+    "databases", "dateutil", "deploy", "docs", "dotenv", "environs", "flask", "flask_alembic",
+    "flask_caching", "flask_debugtoolbar", "flask_smorest", "flask_sqlalchemy_lite", "grafana",
+    "greenlet", "gunicorn", "hiredis", "iniconfig", "instance", "itsdangerous", "jinja2", "kombu",
+    "librt", "locustfile", "mako", "markupsafe", "marshmallow", "mypy", "mypy_extensions", "mypyc",
+    "nginx", "packaging", "pathspec", "pip", "pluggy", "postgres", "programs", "prometheus",
+    "prometheus_client", "prompt_toolkit", "psycopg", "psycopg_binary", "py", "pygments", "pytest",
+    "pytest_cov", "python_dateutil", "python_dotenv", "python_json_logger", "pythonjsonlogger",
+    "redis", "replacement", "ruff", "services", "setuptools", "six", "sqlalchemy", "tests",
+    "typing_extensions", "tzdata", "tzlocal", "uv", "vine", "wcwidth", "webargs", "werkzeug",
+    "whitenoise",
 }  # fmt: skip
 
 
@@ -68,14 +72,25 @@ def check_line(name, text):
     return None
 
 
+def check_space(folder="."):
+    """Return that the disk is too full, or None; some network disks report no size."""
+    disk = shutil.disk_usage(folder)
+    if disk.total and disk.free < SPACE:
+        return (
+            f"The disk has {disk.free // 1000} kB left, and the project needs {SPACE // 1000} kB."
+        )
+    return None
+
+
 def problems(answers):
     """Return a sentence for each problem of ``answers``."""
     # If the slug cannot be a directory name, cookiecutter.json has replaced project_slug.
-    found = [check_slug(answers["__asked_slug"]), check_email(answers["author_email"])]
+    found = [check_slug(answers["__slug_as_answered"]), check_email(answers["author_email"])]
     if not answers["project_name"].strip():
         found.append("project_name is empty: enter the name of the service.")
     for name in ("project_name", "description", "author_name", "author_email"):
         found.append(check_line(name, answers[name]))
+    found.append(check_space())
     return [problem for problem in found if problem]
 
 

@@ -1,126 +1,69 @@
-"""Helpers for all tests: the combinations of options, and how to generate and run projects."""
+"""The fixtures of all tests: projects, and stacks of containers."""
 
-import ast
-import itertools
 import os
-import re
 import shutil
+import signal
 import subprocess
-import sys
+import time
 from pathlib import Path
 
-import pairwise
+import leftovers
 import pytest
-
-pytest_plugins = ["stacks"]
-TEMPLATE = Path(__file__).parents[1]
-OPTIONS = [name for name, answers in pairwise.questions().items() if answers[0] is True]
-SERVICES = OPTIONS[:3]  # the sizes of a full project are those with these options
-BARE = dict.fromkeys(OPTIONS, False) | {"frontend": "none"}
-FULL = BARE | dict.fromkeys(SERVICES, True)
-# Containers: each combination of the services, in turns with all other options and with none
-ELSEWHERE = {"use_tailwind", "use_tls"}  # see test_frontend.py and test_tls.py
-OTHERS = [option for option in OPTIONS[3:] if option not in ELSEWHERE]
-COMBINATIONS = [
-    BARE | dict(zip(SERVICES, chosen, strict=True)) | dict.fromkeys(OTHERS, sum(chosen) % 2 == 1)
-    for chosen in itertools.product([True, False], repeat=len(SERVICES))
-]
-SETTINGS = set(
-    re.findall(
-        r"^(?:# )?([A-Z_]+)=",
-        (TEMPLATE / "{{cookiecutter.project_slug}}/.env.example").read_text(),
-        re.MULTILINE,
-    )
-)
-# Without the settings of the user who runs the tests; the tools are next to their Python.
-ENVIRONMENT = {
-    name: value
-    for name, value in os.environ.items()
-    if not name.startswith(("COMPOSE_", "FLASK_", "MAKE", "PYTHON", "VIRTUAL_ENV"))
-    and name.removesuffix("_FILE") not in SETTINGS
-} | {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "GIT_CONFIG_COUNT": "2",
-    "GIT_CONFIG_KEY_0": "commit.gpgsign",
-    "GIT_CONFIG_VALUE_0": "false",
-    "GIT_CONFIG_KEY_1": "core.hooksPath",
-    "GIT_CONFIG_VALUE_1": "",
-}
+from figures import FIGURES, Figures, report
+from projects import COMBINATIONS, ENVIRONMENT, FULL, config_in, name_of
+from stacks import stack_with, temporary_stack
 
 
-def name_of(combination: dict) -> str:
-    """Return what was chosen, such as ``postgres-nginx``, or ``bare`` for nothing."""
-    named = [str(a) for a in combination.values() if a not in (True, False, "none")]
-    options = [o.removeprefix("use_") for o in OPTIONS if combination.get(o)]
-    return "-".join(options + named) or "bare"
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    made = yield
+    made.user_properties += [("figures", line) for line in FIGURES]
+    FIGURES.clear()
+    return made
 
 
-def run(*command, cwd: Path, check: bool = True, timeout: float = 600, **environment: str):
-    """Run ``command``; if it fails, show its output."""
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=ENVIRONMENT | environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=timeout,
-    )
-    if check:
-        assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}"
-    return done
+def is_worker(config):
+    """Return whether this process runs tests for another one (pytest-xdist)."""
+    return hasattr(config, "workerinput")
 
 
-def files_of(project: Path) -> set[str]:
-    """Return the paths of all files of a project."""
-    return {str(path.relative_to(project)) for path in project.rglob("*") if path.is_file()}
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and not is_worker(config):
+        config.pluginmanager.register(Figures(terminal))
+        os.environ[leftovers.MARK] = str(os.getpid())
 
 
-def change(file: Path, before: str, after: str) -> None:
-    """Replace a text that a file has to contain."""
-    text = file.read_text()
-    assert before in text, f"{file.name} lacks {before!r}"
-    file.write_text(text.replace(before, after))
+# The groups of tests that take longest begin first, so that all processes end at the same time.
+LONGEST_FIRST = ["deployments", "docker", "docker-untimed", "combinations", "jobs", "metrics"]
 
 
-def commands(text: str, heading: str | None = None) -> list[str]:
-    """Return the commands in a document, or in its section ``heading``."""
-    if heading:
-        text = re.split(r"^## ", text.partition(f"\n## {heading}\n")[2], flags=re.MULTILINE)[0]
-    return re.findall(r"^\$ (.+)$", text, re.MULTILINE)
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    items.sort(key=order)
 
 
-def type_in(tmp_path: Path, *arguments, template=TEMPLATE, **environment: str):
-    """Run cookiecutter on the command line; its output directory is ``out``."""
-    command = ["cookiecutter", template, "--no-input", "--output-dir", tmp_path / "out", *arguments]
-    return run(*command, cwd=tmp_path, check=False, **environment)
+def order(item):
+    """Return a number that is low for a test of a group that takes long."""
+    names = {mark.args[0] for mark in item.iter_markers("xdist_group")}
+    found = [number for number, name in enumerate(LONGEST_FIRST) if name in names]
+    return min(found, default=len(LONGEST_FIRST))
 
 
-def config_in(folder: Path) -> Path:
-    """Return a configuration with which cookiecutter stores its own files in ``folder``."""
-    config = folder / "cookiecutter.yaml"
-    names = ("replay_dir", "cookiecutters_dir")
-    config.write_text("".join(f"{name}: {folder / name}\n" for name in names))
-    return config
+def pytest_sessionstart(session):
+    """Delete what a run that was killed has left; SIGTERM ends this run like Ctrl-C."""
+    if not is_worker(session.config):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        leftovers.delete()
 
 
-def check_workflows(folder: Path) -> None:
-    """Check the files for GitHub for errors and risks."""
-    run("zizmor", "--offline", "--persona=pedantic", "--quiet", ".github", cwd=folder)
-    workflows = [path.relative_to(folder) for path in folder.glob(".github/workflows/*.yml")]
-    files = {"github-workflows": workflows, "dependabot": [".github/dependabot.yml"]}
-    for schema, paths in files.items():
-        run("check-jsonschema", f"--builtin-schema=vendor.{schema}", *paths, cwd=folder)
-
-
-def constants(source: str) -> dict:
-    """Return the constants that a module assigns, by name."""
-    return {
-        node.targets[0].id: node.value.value
-        for node in ast.parse(source).body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-    }
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session, exitstatus):
+    """After Ctrl-C, end the programs of the tests, and delete what they leave."""
+    if not is_worker(session.config) and exitstatus == pytest.ExitCode.INTERRUPTED:
+        leftovers.kill_programs()
+        leftovers.delete()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -148,22 +91,6 @@ def no_lock(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
-def parameters(rows):
-    """Return parameters for ``project``; one process runs all tests of one project."""
-    return [pytest.param(r, id=name_of(r), marks=pytest.mark.xdist_group(name_of(r))) for r in rows]
-
-
-ROWS = pairwise.table(pairwise.questions())
-EACH = parameters(ROWS)
-WITH_ALL = pytest.mark.parametrize("project", parameters([FULL]), indirect=True)
-
-
-def each_combination(option: str | None = None):
-    """Run a test on the project of each row of the pairwise table, or of each with ``option``."""
-    rows = [row for row in EACH if option is None or row.values[0][option]]
-    return pytest.mark.parametrize("project", rows, indirect=True)
-
-
 @pytest.fixture(scope="session")
 def project(request, cookies_session) -> Path:
     """Return the project of a combination. It is generated once; tests must not change it."""
@@ -183,3 +110,45 @@ def fresh(project) -> Path:
 def chosen(request, project) -> dict:
     """Return the answers for the options."""
     return request.node.callspec.params["project"]
+
+
+@pytest.fixture(scope="session")
+def engine():
+    """Require Docker with Compose: without it, skip the test, or fail if REQUIRE_DOCKER is set."""
+    works = shutil.which("docker", path=ENVIRONMENT["PATH"]) and (
+        subprocess.run(["docker", "compose", "ls"], capture_output=True).returncode == 0
+    )
+    if not works:
+        refuse = pytest.fail if os.environ.get("REQUIRE_DOCKER") else pytest.skip
+        refuse("no Docker engine is running")
+
+
+@pytest.fixture(scope="session")
+def full_stack(engine, cookies_session):
+    """Start a stack with all services."""
+    with stack_with(cookies_session, FULL, "full", 8180) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def direct_stack(engine, cookies_session):
+    """Start a stack with PostgreSQL and Redis, but without nginx."""
+    with stack_with(cookies_session, FULL | {"use_nginx": False}, "direct", 8181) as stack:
+        yield stack
+
+
+@pytest.fixture(params=["full_stack", "direct_stack"], ids=["nginx", "direct"])
+def either_stack(request):
+    """Return a stack with nginx, and one without."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session", params=COMBINATIONS, ids=name_of)
+def stack(request, engine, cookies_session):
+    """Start the production stack of a combination, as generated."""
+    name = name_of(request.param)
+    with temporary_stack(cookies_session, request.param, f"stack-{name}", 8182) as stack:
+        begun = time.monotonic()
+        stack.up()
+        report(f"{name}: healthy after {time.monotonic() - begun:.1f} s")
+        yield stack

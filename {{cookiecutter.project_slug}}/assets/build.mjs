@@ -23,9 +23,12 @@ const tailwind = {
     const watched = { watchFiles: [], watchDirs: [] }; // what it reads, and looks for classes in
     onLoad({ filter: /\.css$/ }, async ({ path }) => {
       try {
-        const { css, messages } = await postcss([tailwindcss()]).process(await readFile(path), { from: path });
-        watched.watchFiles = messages.filter(({ type }) => type === "dependency").map(({ file }) => file);
-        watched.watchDirs = messages.filter(({ type }) => type === "dir-dependency").map(({ dir }) => dir);
+        const source = await readFile(path);
+        const { css, messages } = await postcss([tailwindcss()]).process(source, { from: path });
+        const files = messages.filter(({ type }) => type === "dependency");
+        const folders = messages.filter(({ type }) => type === "dir-dependency");
+        watched.watchFiles = files.map(({ file }) => file);
+        watched.watchDirs = folders.map(({ dir }) => dir);
         return { contents: css, loader: "css", ...watched };
       } catch (error) {
         return { errors: [{ text: error.message }], ...watched };

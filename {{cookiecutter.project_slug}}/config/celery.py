@@ -1,4 +1,18 @@
-"""Settings of Celery: https://docs.celeryq.dev/en/stable/userguide/configuration.html."""
+"""Settings of Celery, the modules with tasks, and the schedule.
+
+See https://docs.celeryq.dev/en/stable/userguide/configuration.html.
+"""
+
+from celery.schedules import crontab
+
+imports = ["{{ cookiecutter.project_slug }}.tasks"]
+beat_schedule = {  # in UTC
+    "example": {
+        "task": "{{ cookiecutter.project_slug }}.tasks.example",
+        "schedule": crontab(),
+        "args": ["once a minute"],
+    },
+}
 
 task_publish_retry = False  # the request that enqueues a job would wait
 worker_prefetch_multiplier = 1

@@ -11,18 +11,25 @@ from config import settings
 
 def cpu_limit(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """Return the CPU limit of the container (cgroup v2), rounded up; without one, all CPUs."""
-    quota, _, period = file.read_text().partition(" ") if file.is_file() else ("max", "", "")
-    return os.cpu_count() or 1 if quota == "max" else math.ceil(int(quota) / int(period))
+    quota = "max"
+    if file.is_file():
+        quota, period = file.read_text().split()
+    if quota == "max":
+        return os.cpu_count() or 1
+    return math.ceil(int(quota) / int(period))
 
 
 def when_ready(server: Any) -> None:
-    """Keep the garbage collector from copying the memory that the workers share."""
-    gc.freeze()
 {% if cookiecutter.use_metrics and cookiecutter.use_kubernetes %}
+    """Prepare the memory and the metrics before the workers start."""
+    gc.freeze()  # otherwise, the garbage collector copies the memory that the workers share
     # When a container of a pod was killed, what it had in progress is still in /dev/shm.
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         for file in Path(folder).glob("gauge_live*.db"):
             file.unlink()
+{% else %}
+    """Keep the garbage collector from copying the memory that the workers share."""
+    gc.freeze()
 {% endif %}
 
 {% if cookiecutter.use_metrics %}
@@ -36,7 +43,7 @@ def child_exit(server: Any, worker: Any) -> None:
 
 {% endif %}
 
-# In debug mode too, exceptions are logged, and errors.py handles them.
+# In debug mode too, exceptions are logged, and core/errors.py handles them.
 wsgi_app = "{{ cookiecutter.project_slug }}:create_app({'PROPAGATE_EXCEPTIONS': False})"
 bind = f"0.0.0.0:{settings.PORT}"
 worker_class = "gthread"
@@ -52,5 +59,8 @@ forwarded_allow_ips = ""
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
 
-if settings.DEBUG:  # one worker, which reloads on save and does not wait for idle connections
-    preload_app, reload, workers, keepalive = False, True, 1, 0
+if settings.DEBUG:  # one worker, which reloads when a file is saved
+    preload_app = False
+    reload = True
+    workers = 1
+    keepalive = 0  # a reload would wait for idle connections

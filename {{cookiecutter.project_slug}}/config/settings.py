@@ -16,22 +16,31 @@ from environs import EnvValidationError, FileAwareEnv, ValidationError, validate
 HOST = re.compile(r"\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 env = FileAwareEnv(eager=False, strip_whitespace=True)
 invalid: dict[str, list[str]] = {}
+REQUIRED: Any = ...  # environs: the variable has no default
 
 
-def secret(read: Callable[..., Any], name: str, *default: Any, **options: Any) -> Any:
+def read(method: Callable[..., Any], name: str, *default: Any, **options: Any) -> Any:
     """Read a variable, or the file in ``NAME_FILE``; an unreadable file is an invalid setting."""
     try:
-        return read(name, *default, **options)
-    except ValueError as error:
-        invalid[name] = [str(error)]
+        return method(name, *default, **options)
+    except (OSError, ValueError):
+        invalid[name] = [f"{name}_FILE must be the path of a text file that can be read."]
+        return None  # the process exits at the end of this file
+
+
+def number(name: str, default: int | None, lowest: int, highest: int, error: str) -> Any:
+    """Read a whole number within a range."""
+    within = validate.Range(lowest, highest, error=error)
+    messages = {"invalid": error}
+    return read(env.int, name, default, validate=within, error_messages=messages)
 
 
 def in_development(value: Any) -> Any:
     """Return a default for development; in production, the variable is required."""
-    return ... if PRODUCTION else value
+    return REQUIRED if PRODUCTION else value
 
 
-def strong(*keys: str) -> None:
+def validate_keys(*keys: str) -> None:
     """Reject weak keys."""
     for key in keys:
         example = any(word in key.lower() for word in ("change", "example", "secret"))
@@ -39,7 +48,7 @@ def strong(*keys: str) -> None:
             raise ValidationError("Must be at least 32 random characters. `make env` writes them.")
 
 
-def hosts(names: list[str]) -> None:
+def validate_hosts(names: list[str]) -> None:
     """Validate host names."""
     if not names or not all(HOST.fullmatch(name) for name in names):
         raise ValidationError("Must be like example.com,.example.org: lower case, without ports.")
@@ -53,22 +62,29 @@ valid_redis = validate.Regexp(
 
 {% endif %}
 # Shown on the pages
-SERVICE_NAME = {{ cookiecutter.__python_name }}
-SERVICE_DESCRIPTION = {{ cookiecutter.__python_description }}
+SERVICE_NAME = {{ cookiecutter.__name_as_python_string }}
+SERVICE_DESCRIPTION = {{ cookiecutter.__description_as_python_string }}
 
-# The environment
+# Only development reads .env. If APP_ENV is neither in the environment nor in .env, this is
+# production.
 if os.environ.get("APP_ENV", "development") == "development":
     env.read_env(Path(__file__).parents[1] / ".env", recurse=False)
-APP_ENV = env.str("APP_ENV", "production", validate=validate.OneOf(["production", "development"]))
+APP_ENV = read(
+    env.str, "APP_ENV", "production", validate=validate.OneOf(["production", "development"])
+)
 PRODUCTION = APP_ENV != "development"
-DEBUG = env.bool("FLASK_DEBUG", False)
+DEBUG = read(env.bool, "FLASK_DEBUG", False)
 if DEBUG and PRODUCTION:  # it would show internals to users
     invalid["FLASK_DEBUG"] = ["Must be off in production."]
 
 # Sessions
-SECRET_KEY = secret(env.str, "SECRET_KEY", validate=strong)
-SECRET_KEY_FALLBACKS = secret(
-    env.list, "SECRET_KEY_FALLBACKS", [], subcast=str.strip, validate=lambda keys: strong(*keys)
+SECRET_KEY = read(env.str, "SECRET_KEY", validate=validate_keys)
+SECRET_KEY_FALLBACKS = read(
+    env.list,
+    "SECRET_KEY_FALLBACKS",
+    [],
+    subcast=str.strip,
+    validate=lambda keys: validate_keys(*keys),
 )
 SESSION_COOKIE_NAME = "__Host-session" if PRODUCTION else "session"
 SESSION_COOKIE_SECURE = PRODUCTION
@@ -76,34 +92,106 @@ SESSION_COOKIE_SAMESITE = "Lax"
 PERMANENT_SESSION_LIFETIME = timedelta(hours=12)
 
 # Requests
-TRUSTED_HOSTS = env.list(
-    "TRUSTED_HOSTS", in_development(["localhost", "127.0.0.1"]), subcast=str.strip, validate=hosts
+TRUSTED_HOSTS = read(
+    env.list,
+    "TRUSTED_HOSTS",
+    in_development(["localhost", "127.0.0.1"]),
+    subcast=str.strip,
+    validate=validate_hosts,
 )
-TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0, validate=validate.Range(0, 8))
-MAX_CONTENT_LENGTH = env.int("MAX_CONTENT_LENGTH", 1_048_576, validate=validate.Range(1))
-STATIC_HOST = env.str(
+TRUSTED_PROXIES = number("TRUSTED_PROXIES", 0, 0, 8, "Must be a number from 0 to 8.")
+MAX_CONTENT_LENGTH = number(
+    "MAX_CONTENT_LENGTH", 1_048_576, 1, 2**40, "Must be a number of bytes, such as 5000000."
+)
+STATIC_HOST = read(
+    env.str,
     "STATIC_HOST",
     "",
     validate=validate.Regexp(r"(https?://[^/\s]+)?$", error="Must be like https://example.com."),
 )
 
 # Logs
-LOG_LEVEL = env.str(
-    "LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])
+LOG_LEVEL = read(
+    env.str,
+    "LOG_LEVEL",
+    "INFO",
+    validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
 )
-LOG_FORMAT = env.str(
-    "LOG_FORMAT", "json" if PRODUCTION else "console", validate=validate.OneOf(["json", "console"])
+LOG_FORMAT = read(
+    env.str,
+    "LOG_FORMAT",
+    "json" if PRODUCTION else "console",
+    validate=validate.OneOf(["json", "console"]),
 )
 
 # The server
-PORT = env.int("PORT", 8000, validate=validate.Range(1, 65_535))
-WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", None, validate=validate.Range(1, 64))
-WEB_THREADS = env.int("WEB_THREADS", 8, validate=validate.Range(1, 256))
-GRACEFUL_TIMEOUT = env.int("GRACEFUL_TIMEOUT", 30, validate=validate.Range(1, 3_600))
+PORT = number("PORT", 8000, 1, 65_535, "Must be a port from 1 to 65535.")
+WEB_CONCURRENCY = number("WEB_CONCURRENCY", None, 1, 64, "Must be a number from 1 to 64.")
+WEB_THREADS = number("WEB_THREADS", 8, 1, 256, "Must be a number from 1 to 256.")
+GRACEFUL_TIMEOUT = number(
+    "GRACEFUL_TIMEOUT", 30, 1, 3_600, "Must be a number of seconds from 1 to 3600."
+)
+
+{% if cookiecutter.use_nginx %}
+# Only Compose and nginx use these. They are read to be checked with the others.
+{% else %}
+# Only Compose uses these. They are read to be checked with the others.
+{% endif %}
+BIND_ADDRESS = read(
+    env.str,
+    "BIND_ADDRESS",
+    "",
+    validate=validate.Regexp(r"[0-9a-f.:\[\]]*$", error="Must be an IP address such as 127.0.0.1."),
+)
+{% if cookiecutter.use_nginx %}
+WEB_REPLICAS = number("WEB_REPLICAS", 1, 1, 32, "Must be a number from 1 to 32.")
+HTTP_PORT = number("HTTP_PORT", 8080, 1, 65_535, "Must be a port from 1 to 65535.")
+RATE_LIMIT = read(
+    env.str,
+    "RATE_LIMIT",
+    "50r/s",
+    validate=validate.Regexp(r"[1-9][0-9]{0,8}r/[sm]$", error="Must be like 50r/s or 600r/m."),
+)
+RATE_BURST = number("RATE_BURST", 100, 0, 1_000_000, "Must be a number of requests, such as 100.")
+{% endif %}
+{% if cookiecutter.use_tls %}
+ACME_CA = read(
+    env.str,
+    "ACME_CA",
+    "https://acme-v02.api.letsencrypt.org/directory",
+    validate=validate.Regexp(r"https://\S+$", error="Must be a URL that begins with https://."),
+)
+ACME_EMAIL = read(
+    env.str,
+    "ACME_EMAIL",
+    "",
+    validate=validate.Regexp(r"([^@\s]+@[^@\s]+)?$", error="Must be like you@example.com."),
+)
+{% endif %}
+{% if cookiecutter.use_worker %}
+WORKER_CONCURRENCY = number("WORKER_CONCURRENCY", 2, 1, 64, "Must be a number from 1 to 64.")
+{% endif %}
+{% if cookiecutter.use_openapi %}
+
+# The OpenAPI document: https://flask-smorest.readthedocs.io/en/latest/openapi.html
+API_TITLE = SERVICE_NAME
+API_SPEC_OPTIONS = {
+    "info": {
+        "description": SERVICE_DESCRIPTION,
+        "license": {
+            "name": "{{ cookiecutter.__spdx_license }}",
+            "identifier": "{{ cookiecutter.__spdx_license }}",
+        },
+    },
+    "security": [],
+    "servers": [{"url": "/"}],
+}
+OPENAPI_URL_PREFIX = "/"  # of openapi.json
+{% endif %}
 {% if cookiecutter.use_postgres %}
 
 # PostgreSQL; in development, the default is a SQLite file under instance/
-DATABASE_URL = secret(
+DATABASE_URL = read(
     env.str,
     "DATABASE_URL",
     in_development("sqlite:///{{ cookiecutter.project_slug }}.db"),
@@ -116,20 +204,20 @@ DATABASE_URL = secret(
 {% if cookiecutter.use_redis %}
 
 # Redis; in development, the default is the memory of the process
-REDIS_URL = secret(env.str, "REDIS_URL", in_development(None), validate=valid_redis)
+REDIS_URL = read(env.str, "REDIS_URL", in_development(None), validate=valid_redis)
 {% if cookiecutter.use_metrics %}
-CACHE_ENABLE_SIGNALS = True  # for metrics.py
+CACHE_ENABLE_SIGNALS = True  # for core/metrics.py
 {% endif %}
 {% endif %}
 {% if cookiecutter.use_worker %}
 
 # The queue of background jobs; in development, jobs run in the process that enqueues them
-QUEUE_URL = secret(env.str, "QUEUE_URL", in_development(None), validate=valid_redis)
+QUEUE_URL = read(env.str, "QUEUE_URL", in_development(None), validate=valid_redis)
 {% endif %}
 {% if cookiecutter.use_metrics %}
 
 # /metrics; in development, it needs no token
-METRICS_TOKEN = secret(env.str, "METRICS_TOKEN", in_development(None), validate=strong)
+METRICS_TOKEN = read(env.str, "METRICS_TOKEN", in_development(None), validate=validate_keys)
 {% endif %}
 
 try:

@@ -3,7 +3,11 @@
 import os
 import runpy
 import secrets
-from collections.abc import Callable{{ ", Iterator" if cookiecutter.use_postgres }}
+{% if cookiecutter.use_postgres %}
+from collections.abc import Callable, Iterator
+{% else %}
+from collections.abc import Callable
+{% endif %}
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +21,7 @@ from sqlalchemy.schema import CreateSchema, DropSchema
 
 from {{ cookiecutter.project_slug }} import create_app
 {% if cookiecutter.use_postgres %}
-from {{ cookiecutter.project_slug }}.database import db
-from {{ cookiecutter.project_slug }}.models import Base
+from {{ cookiecutter.project_slug }}.core.database import Base, db
 {% endif %}
 
 os.environ["APP_ENV"] = "development"

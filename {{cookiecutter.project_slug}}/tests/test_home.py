@@ -2,6 +2,7 @@ import re
 
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.routing import Rule
 
 
 def test_page_shows_the_name_and_the_routes(app: Flask, client: FlaskClient) -> None:
@@ -19,3 +20,10 @@ def test_page_has_no_inline_scripts_or_styles(client: FlaskClient) -> None:
 
     assert "<link" in page
     assert not re.search(r'<style|<script(?![^>]* src=)|<[^>]* (style|on\w+)="', page)
+
+
+def test_routes_are_collected_once(app: Flask, client: FlaskClient) -> None:
+    before = client.get("/").text
+    app.url_map.add(Rule("/later", endpoint="home.index"))
+
+    assert client.get("/").text == before

@@ -8,8 +8,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import Column, Integer, Table, inspect
 
-from {{ cookiecutter.project_slug }}.database import db
-from {{ cookiecutter.project_slug }}.models import Base, UTCDateTime
+from {{ cookiecutter.project_slug }}.core.database import Base, UTCDateTime, db
 
 ROOT = Path(__file__).parents[1]
 MIGRATIONS = ROOT / "{{ cookiecutter.project_slug }}/migrations"

@@ -26,6 +26,18 @@ def test_created_note_can_be_read(client: FlaskClient) -> None:
     assert (read.json or {})["created_at"].endswith("+00:00")
 
 
+def test_note_can_be_changed(client: FlaskClient) -> None:
+    note = client.post("/notes", json={"title": "before", "body": "stays"}).json or {}
+    titles = [item["title"] for item in (client.get("/notes").json or {})["items"]]
+
+    changed = client.patch(f"/notes/{note['id']}", json={"title": "after"})
+    titles += [item["title"] for item in (client.get("/notes").json or {})["items"]]
+
+    assert (changed.status_code, changed.json) == (200, note | {"title": "after"})
+    assert client.get(f"/notes/{note['id']}").json == changed.json
+    assert titles == ["before", "after"]
+
+
 def test_list_is_up_to_date_and_starts_with_the_newest(client: FlaskClient) -> None:
     lists = [listed(client)]
     first, second = create(client, 2)
@@ -69,6 +81,14 @@ def test_invalid_note_is_rejected(client: FlaskClient, body: Any, field: str) ->
 @pytest.mark.parametrize("number", [0, 2**31 - 1, 2**31, 2**63, "x"])
 def test_unknown_note_is_not_found(client: FlaskClient, number: object) -> None:
     assert client.get(f"/notes/{number}").status_code == 404
+
+
+@pytest.mark.parametrize("number", [0, 2**31 - 1])
+def test_unknown_note_cannot_be_changed(client: FlaskClient, number: int) -> None:
+    changed = client.patch(f"/notes/{number}", json={"title": "x"})
+    deleted = client.delete(f"/notes/{number}")
+
+    assert (changed.status_code, deleted.status_code) == (404, 404)
 
 
 def test_seed_fills_an_empty_database_once(app: Flask, client: FlaskClient) -> None:

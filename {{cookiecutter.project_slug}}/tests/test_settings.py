@@ -15,10 +15,13 @@ INVALID = """
     FLASK_DEBUG=1 GRACEFUL_TIMEOUT=0 LOG_FORMAT=xml LOG_LEVEL=LOUD MAX_CONTENT_LENGTH=1MB PORT=80000
     SECRET_KEY_FILE=/nowhere TRUSTED_HOSTS= TRUSTED_HOSTS=a.example,,b.example TRUSTED_HOSTS=*
     TRUSTED_HOSTS=https://a.example TRUSTED_HOSTS=a.example:8000 TRUSTED_HOSTS=A.example
-    TRUSTED_PROXIES=-1 WEB_CONCURRENCY=many WEB_THREADS=0
+    TRUSTED_PROXIES=-1 WEB_CONCURRENCY=many WEB_THREADS=0 BIND_ADDRESS=example.com
 """
 
-write_env = runpy.run_path(str(ROOT / "bin/env"))["write"]
+SOURCE = (ROOT / "config/settings.py").read_text()
+
+BIN_ENV = runpy.run_path(str(ROOT / "bin/env"))
+write_env, check_env = BIN_ENV["write"], BIN_ENV["check"]
 
 
 def test_production_is_the_default(problems: Callable[..., dict[str, str]]) -> None:
@@ -54,6 +57,20 @@ def test_strong_keys_are_accepted(problems: Callable[..., dict[str, str]], tmp_p
     assert not {"SECRET_KEY", "SECRET_KEY_FALLBACKS"} & problems(PRODUCTION | keys).keys()
 
 
+def test_unreadable_file_of_any_setting_is_reported_in_one_line(
+    problems: Callable[..., dict[str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff")
+    names = sorted(set(re.findall(r'(?:read\(\s*env\.\w+,|number\()\s*"(\w+)"', SOURCE)))
+    assert {"APP_ENV", "FLASK_DEBUG", "PORT", "SECRET_KEY"} <= set(names)
+
+    for file in ("nowhere", "", "binary", "binary/file", "x" * 300):
+        files = {f"{name}_FILE": f"{tmp_path}/{file}" for name in names}
+        found = problems(PRODUCTION | files)
+        for name in names:
+            assert found[name] == f"{name}_FILE must be the path of a text file that can be read."
+
+
 def test_invalid_settings_stop_the_process_without_a_traceback() -> None:
     server = [sys.executable, "-m", "gunicorn", "--config", "python:config.gunicorn"]
 
@@ -67,7 +84,9 @@ def test_invalid_settings_stop_the_process_without_a_traceback() -> None:
 class Environment(dict[str, str]):
     """Environment variables; ``missing`` contains those that were read but are not set."""
 
-    missing: set[str] = set()
+    def __init__(self, variables: dict[str, str]) -> None:
+        super().__init__(variables)
+        self.missing: set[str] = set()
 
     def __missing__(self, name: str) -> str:
         self.missing.add(name)
@@ -76,13 +95,18 @@ class Environment(dict[str, str]):
 
 @pytest.mark.skipif(not (ROOT / "compose.yaml").exists(), reason="the image has no compose.yaml")
 def test_settings_are_documented_and_in_compose(problems: Callable[..., dict[str, str]]) -> None:
-    problems(environment := Environment(PRODUCTION))
+    environment = Environment(PRODUCTION)
+    problems(environment)
 
     documented = re.findall(r"(?m)^(?:# )?(\w+)=", (ROOT / ".env.example").read_text())
     compose = [(ROOT / file).read_text() for file in ("compose.yaml", "compose.override.yaml")]
     web = "".join(re.findall(r"(?ms)^  web:.*?(?=^ {0,2}\w|\Z)", text)[0] for text in compose)
-    assert {"LOG_LEVEL", "SECRET_KEY"} <= environment.missing <= set(documented)
-    assert environment.missing - {"PORT"} <= set(re.findall(r"(?m)^      (\w+):", web))
+    undocumented = environment.missing - set(documented)
+    by_compose = {"BIND_ADDRESS", "HTTP_PORT", "PORT", "WEB_REPLICAS"}
+    not_passed = environment.missing - by_compose - set(re.findall(r"(?m)^      (\w+):", web))
+    assert {"LOG_LEVEL", "SECRET_KEY"} <= environment.missing
+    assert not undocumented, f"add {undocumented} to .env.example"
+    assert not not_passed, f"add {not_passed} to environment of web in compose.yaml"
 
 
 def test_env_file_has_new_secrets_and_is_private(tmp_path: Path) -> None:
@@ -105,3 +129,26 @@ def test_missing_variables_are_added_to_the_env_file(tmp_path: Path) -> None:
     assert [write_env(tmp_path), write_env(tmp_path)] == [["C"], []]
 
     assert (tmp_path / ".env").read_bytes() == old + b"\nC=3\n"
+
+
+def test_env_file_with_one_meaning_is_accepted(tmp_path: Path) -> None:
+    assert check_env(tmp_path) == []
+    plain = "A=b\r\n\n  # it's $1\nexport B = b c # it's $1\nC=it's\nD=\nE=${A}/${B}\n"
+    quoted = "F='a$b # \"c\"' # d\nG=\"it's ${A}\"\nH=''\n"
+    (tmp_path / ".env").write_text(plain + quoted)
+
+    assert check_env(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a$b", "$a", "a$$b", "a${b-c}", "'${a}'", "'a\\'b'", "'a'b", "'a", '"$a"', '"a\\$b"', "a\t#b"],
+)
+def test_env_file_with_two_meanings_is_rejected(tmp_path: Path, value: str) -> None:
+    (tmp_path / ".env").write_text(f"A=1\nSECRET={value}\n# C=3\nD\n")
+
+    first, second = check_env(tmp_path)
+
+    assert first.startswith(".env, line 2: Compose and `make run` read SECRET differently: ")
+    assert value not in first
+    assert second == ".env, line 4: write NAME=value, or a comment."

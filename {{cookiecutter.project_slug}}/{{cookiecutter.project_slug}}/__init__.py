@@ -1,4 +1,4 @@
-"""The application factory."""
+"""The application: register your own blueprints in ``create_app()``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,14 +6,19 @@ from typing import Any
 from flask import Flask
 
 from . import (
-    assets,{{ "\n    cache," if cookiecutter.use_redis }}{{ "\n    database," if cookiecutter.use_postgres }}
-    errors,{{ "\n    greeting," if cookiecutter.frontend != "none" }}
-    health,
+    core,
+{% if cookiecutter.frontend != "none" %}
+    greeting,
+{% endif %}
     home,
-    logs,{{ "\n    metrics," if cookiecutter.use_metrics }}{{ "\n    notes," if cookiecutter.use_postgres }}{{ "\n    openapi," if cookiecutter.use_openapi }}
-    security,
-    toolbar,{{ "\n    worker," if cookiecutter.use_worker }}
+{% if cookiecutter.use_postgres %}
+    models,  # noqa: F401 so that `flask db` knows all tables
+    notes,
+{% endif %}
 )
+{% if cookiecutter.use_postgres %}
+from .core.api import api
+{% endif %}
 
 
 def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
@@ -21,30 +26,14 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     app = Flask(__name__)
     app.config.from_object("config.settings")
     app.config.from_mapping(settings)
+    core.init_app(app)
 
-    logs.init_app(app)
-    security.init_app(app)
-    errors.init_app(app)
-    assets.init_app(app)
+    # Your blueprints, and your extensions with an init_app() of their own
+{% if cookiecutter.frontend != "none" %}
+    app.register_blueprint(greeting.bp)
+{% endif %}
 {% if cookiecutter.use_postgres %}
-    database.init_app(app)
-{% endif %}
-{% if cookiecutter.use_redis %}
-    cache.init_app(app)
-{% endif %}
-{% if cookiecutter.use_worker %}
-    worker.init_app(app)
-{% endif %}
-{% if cookiecutter.use_metrics %}
-    metrics.init_app(app)
-{% endif %}
-{% if cookiecutter.use_openapi %}
-    openapi.init_app(app)
-{% endif %}
-    toolbar.init_app(app)
-    app.register_blueprint(health.bp){{ "\n    app.register_blueprint(greeting.bp)" if cookiecutter.frontend != "none" }}
-{% if cookiecutter.use_postgres %}
-    app.register_blueprint(notes.bp)
+    api.register_blueprint(notes.bp)
 {% endif %}
     app.register_blueprint(home.bp)
     return app

@@ -1,12 +1,23 @@
-"""What the example on the first page requests: replace it with yours."""
+"""What the example on the home page requests: replace it with yours."""
 
-from flask import Blueprint, {{ "render_template, request" if cookiecutter.frontend in ["htmx", "hotwire"] else "request" }}
+{% if cookiecutter.frontend in ["htmx", "hotwire"] %}
+from flask import Blueprint, render_template, request
+{% else %}
+from flask import Blueprint, request
+{% endif %}
 
 bp = Blueprint("greeting", __name__)
 
 
 @bp.get("/greeting")
-def show() -> {{ "str" if cookiecutter.frontend in ["htmx", "hotwire"] else "dict[str, str]" }}:
-    """Greet {{ "with a part of a page" if cookiecutter.frontend in ["htmx", "hotwire"] else "in JSON" }}."""
+{% if cookiecutter.frontend in ["htmx", "hotwire"] %}
+def show() -> str:
+    """Greet with a part of a page."""
     name = request.args.get("name") or "World"
-    return {{ 'render_template("greeting.html", name=name)' if cookiecutter.frontend in ["htmx", "hotwire"] else '{"text": f"Hello, {name}!"}' }}
+    return render_template("greeting.html", name=name)
+{% else %}
+def show() -> dict[str, str]:
+    """Greet in JSON."""
+    name = request.args.get("name") or "World"
+    return {"text": f"Hello, {name}!"}
+{% endif %}

@@ -2,110 +2,108 @@
 
 from typing import Any
 
-import click{{ "\nfrom celery import shared_task" if cookiecutter.use_worker }}
-from flask import Blueprint, request, url_for
-from flask.typing import ResponseReturnValue
-from marshmallow import Schema, ValidationError, fields
+import click
+from flask import Response, url_for
+from marshmallow import Schema, fields
 from marshmallow.validate import Length
 from sqlalchemy import delete, select
-from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import NotFound
 
-from . import api
+from .core.api import LARGEST_ID, Blueprint, PageSchema, page_response, storable
 {% if cookiecutter.use_redis %}
-from .cache import cache, invalidate
+from .core.cache import memoize_until_commit
 {% endif %}
-from .database import db
-from .errors import problem
-from .models import Note{{ "\nfrom .worker import enqueue" if cookiecutter.use_worker }}
+from .core.database import db
+from .models import Note
 
-bp = Blueprint("notes", __name__, url_prefix="/notes", cli_group=None)
-bp.register_error_handler(HTTPException, problem)
-bp.register_error_handler(ValidationError, api.invalid)
+bp = Blueprint(
+    "notes",
+    __name__,
+    url_prefix="/notes",
+    cli_group=None,
+    description="Short texts with a title",
+)
+ONE = f"/<int(max={LARGEST_ID}):note_id>"
 
 
 class NoteSchema(Schema):
     """A note as clients send and receive it."""
 
     id = fields.Integer(dump_only=True)
-    title = fields.String(required=True, validate=[Length(1, 200), api.storable])
-    body = fields.String(load_default="", validate=[Length(max=10_000), api.storable])
-    created_at = fields.DateTime(dump_only=True){{ "\n    words = fields.Integer(dump_only=True, allow_none=True)" if cookiecutter.use_worker }}
+    title = fields.String(required=True, validate=[Length(1, 200), storable])
+    body = fields.String(load_default="", validate=[Length(max=10_000), storable])
+    created_at = fields.DateTime(dump_only=True)
 
 
-note_schema = NoteSchema()
-
-{% if cookiecutter.use_openapi %}
-
-class NotesSchema(api.PageSchema):
-    """A page of notes."""
+class NotesSchema(PageSchema):
+    """A page of the list of notes."""
 
     items = fields.List(fields.Nested(NoteSchema), required=True)
 
-{% endif %}
+
+# Schemas are created here and not in each request, which would take longer
+note_schema = NoteSchema()
+patch_schema = NoteSchema(partial=True)
+page_schema = PageSchema()
+
 
 @bp.get("")
-def index() -> ResponseReturnValue:
-    """List notes, newest first; the ``Link`` header refers to the first, previous and next page."""
-    page = api.page_schema.load(request.args)
-    items = newest(**page)
-    more = len(items) > page["per_page"]
-    return {"items": items[: page["per_page"]], **page}, api.links(".index", **page, more=more)
+@bp.arguments(page_schema, location="query", as_kwargs=True)
+@bp.response(200, NotesSchema)
+def index(page: int, per_page: int) -> Response:
+    """List notes, newest first; the Link header refers to the first, previous and next page."""
+    return page_response(".index", newest(page, per_page), page, per_page)
 
 
 {% if cookiecutter.use_redis %}
-@cache.memoize()
+@memoize_until_commit
 {% endif %}
-def newest(page: int, per_page: int) -> list[dict[str, Any]]:
+def newest(page: int, per_page: int) -> list[Any]:
     """Return the notes of a page, and one more if another page follows."""
-    notes = select(Note.__table__).order_by(Note.id.desc())
-    rows = db.session.execute(notes.offset((page - 1) * per_page).limit(per_page + 1))
-    items: list[dict[str, Any]] = note_schema.dump(rows.mappings(), many=True)
+    notes = select(Note).order_by(Note.id.desc())
+    found = db.session.scalars(notes.offset((page - 1) * per_page).limit(per_page + 1))
+    items: list[Any] = note_schema.dump(found, many=True)
     return items
 
 
 @bp.post("")
-def create() -> ResponseReturnValue:
-    """Store a note; the ``Location`` header contains its URL."""
-    note = Note(**note_schema.load(api.json_body()))
+@bp.arguments(note_schema)
+@bp.response(201, note_schema)
+def create(values: dict[str, Any]) -> tuple[Note, dict[str, str]]:
+    """Store a note; the Location header contains its URL."""
+    note = Note(**values)
     db.session.add(note)
     db.session.commit()
-{% if cookiecutter.use_redis %}
-    invalidate(newest)
-{% endif %}
-{{ "    enqueue(count_words, note.id)\n" if cookiecutter.use_worker }}    return note_schema.dump(note), 201, {"Location": url_for(".show", note_id=note.id)}
+    return note, {"Location": url_for(".show", note_id=note.id)}
 
 
-{% if cookiecutter.use_worker %}
-@shared_task
-def count_words(note_id: int) -> None:
-    """Count the words of a note, unless it was deleted."""
-    if note := db.session.get(Note, note_id):
-        note.words = len(note.body.split())
-        db.session.commit()
-{% if cookiecutter.use_redis %}
-        invalidate(newest)
-{% endif %}
-
-
-{% endif %}
-@bp.get(f"/<int(max={api.LARGEST_ID}):note_id>")
-def show(note_id: int) -> ResponseReturnValue:
+@bp.get(ONE)
+@bp.response(200, note_schema)
+def show(note_id: int) -> Note:
     """Return one note."""
-    body: dict[str, Any] = note_schema.dump(db.get_or_abort(Note, note_id))
-    return body
+    return db.get_or_abort(Note, note_id)
 
 
-@bp.delete(f"/<int(max={api.LARGEST_ID}):note_id>")
-def remove(note_id: int) -> ResponseReturnValue:
+@bp.patch(ONE)
+@bp.arguments(patch_schema)
+@bp.response(200, note_schema)
+def change(values: dict[str, Any], note_id: int) -> Note:
+    """Change the fields of a note that the request contains."""
+    note = db.get_or_abort(Note, note_id, get_kwargs={"with_for_update": True})
+    for name, value in values.items():
+        setattr(note, name, value)
+    db.session.commit()
+    return note
+
+
+@bp.delete(ONE)
+@bp.response(204)
+def remove(note_id: int) -> None:
     """Delete one note."""
     deleted = db.session.execute(delete(Note).where(Note.id == note_id).returning(Note.id))
     if deleted.first() is None:
         raise NotFound
     db.session.commit()
-{% if cookiecutter.use_redis %}
-    invalidate(newest)
-{% endif %}
-    return "", 204
 
 
 @bp.cli.command()
@@ -116,7 +114,4 @@ def seed() -> None:
         return
     db.session.add_all(Note(title=f"Note {n}", body="An example.") for n in range(1, 6))
     db.session.commit()
-{% if cookiecutter.use_redis %}
-    invalidate(newest)
-{% endif %}
     click.echo("Five notes added.")

@@ -21,8 +21,8 @@ from joserfc.errors import JoseError
 from requests import RequestException
 from werkzeug.exceptions import BadRequest, ServiceUnavailable, Unauthorized
 
-from . import logs
-from .errors import wants_json
+from .core import logs
+from .core.errors import wants_json
 
 bp = Blueprint("auth", __name__)
 logger = logging.getLogger(__name__)

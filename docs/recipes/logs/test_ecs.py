@@ -1,7 +1,7 @@
 import json
 import logging
 
-from shop import ecs
+from shop.core import ecs
 
 
 def test_line_has_the_names_of_the_schema() -> None:

@@ -11,7 +11,7 @@ from pymongo.database import Database
 from pymongo.errors import ConnectionFailure
 from werkzeug.exceptions import ServiceUnavailable
 
-from . import health
+from .core import health
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,5 @@
-"""${message}.
+## A backslash or a quote could end the text.
+"""${message.replace("\\", "/").replace('"', "'")}.
 
 Revision: ${up_revision}${f", after {comma(down_revision)}" if down_revision else ""}
 """

@@ -2,7 +2,7 @@
 import "../css/app.css";
 import Alpine from "@alpinejs/csp"; // the build for a policy without unsafe-eval
 
-// The example on the first page
+// The example on the home page
 Alpine.data("greeting", () => ({
   name: "",
   text: "",

@@ -5,7 +5,7 @@ import "@hotwired/turbo";
 
 const application = Application.start();
 
-// The example on the first page
+// The example on the home page
 application.register(
   "autosubmit",
   class extends Controller {

@@ -2,7 +2,7 @@
 import "../css/app.css";
 import $ from "jquery";
 
-// The example on the first page
+// The example on the home page
 $("#greet").on("submit", async (event) => {
   event.preventDefault();
   const form = $(event.currentTarget);

@@ -14,7 +14,12 @@ export function Greeting({ url, text }) {
     <>
       <form onSubmit={greet}>
         <label htmlFor="name">Your name</label>
-        <input id="name" value={name} onChange={(event) => setName(event.target.value)} autoComplete="off" />
+        <input
+          id="name"
+          value={name}
+          onChange={(event) => setName(event.target.value)}
+          autoComplete="off"
+        />
         <button>Greet</button>
       </form>
       <p className="answer">{answer}</p>

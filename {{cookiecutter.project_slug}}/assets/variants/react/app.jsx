@@ -3,6 +3,6 @@ import "../css/app.css";
 import { createRoot } from "react-dom/client";
 import { Greeting } from "./Greeting.jsx";
 
-// The example on the first page
+// The example on the home page
 const element = document.querySelector("#greeting");
 if (element) createRoot(element).render(<Greeting {...element.dataset} />);

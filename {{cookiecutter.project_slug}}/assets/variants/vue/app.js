@@ -3,6 +3,6 @@ import "../css/app.css";
 import { createApp } from "vue";
 import Greeting from "./Greeting.vue";
 
-// The example on the first page
+// The example on the home page
 const element = document.querySelector("#greeting");
 if (element) createApp(Greeting, { ...element.dataset }).mount(element);

@@ -1,0 +1,37 @@
+"""``make revision m=…`` takes every text as a text."""
+
+import ast
+
+import pytest
+from projects import BARE, parameters, run
+
+WITH_POSTGRES = BARE | {"use_postgres": True}
+MESSAGES = [
+    "`touch ran`",
+    "$(touch ran)",
+    "$(shell touch ran)",
+    "${shell touch ran}",
+    "'; touch ran; '",
+    '"; touch ran; "',
+    "$$(touch ran) \\",
+    '""" + open("ran", "w") + """',
+    '"""\nopen("ran", "w")\n"""',
+    "--splice",
+]
+
+
+@pytest.mark.parametrize("project", parameters([WITH_POSTGRES]), indirect=True)
+@pytest.mark.parametrize("message", MESSAGES)
+def test_message_runs_nothing(project, message):
+    migrations = project / project.name / "migrations"
+    run("make", "migrate", cwd=project)
+    before = set(migrations.iterdir())
+
+    run("make", "revision", f"m={message}", cwd=project)
+
+    [written] = set(migrations.glob("*.py")) - before
+    text = written.read_text()
+    written.unlink()
+    assert not (project / "ran").exists()
+    assert "touch" in text or "open" in text or "--splice" in text
+    assert isinstance(ast.parse(text).body[1], ast.Import)  # the docstring has not ended

@@ -1,0 +1,345 @@
+"""HTTPS: certificates of a real ACME server (Pebble), hosts, addresses, and deployments.
+
+Caddy is published on a loopback address of its own, so that its ports can be 80 and 443.
+"""
+
+import http.client
+import json
+import re
+import ssl
+import time
+from contextlib import ExitStack
+from urllib.request import urlopen
+
+import pytest
+import trustme
+from caddy import ADDRESS, SETTINGS, Secure
+from cryptography import x509
+from dotenv import dotenv_values
+from figures import report
+from hardening import broken_rules, privileges
+from load import Load
+from projects import BARE, TEMPLATE, change, run
+from stacks import stack_with, unique_name, wait_for
+
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+
+HOSTS = ["shop.example", "www.shop.example", "branch.example"]
+ROOTS = 18601
+LIFETIME = 30
+FORGED = {
+    "Forwarded": "for=192.0.2.1;host=evil.example;proto=http",
+    "X-Forwarded-For": "192.0.2.1, 192.0.2.2",
+    "X-Forwarded-Host": "evil.example",
+    "X-Forwarded-Port": "81",
+    "X-Forwarded-Proto": "http",
+    "X-Real-IP": "192.0.2.1",
+    "X-Request-ID": "forged-forged",
+    "X-Script-Name": "/evil",
+}
+
+
+def answer(connection, path="/", method="GET", **headers):
+    """Return the response, and its text."""
+    connection.request(method, path, headers={"Connection": "close", **headers})
+    response = connection.getresponse()
+    response.text = response.read().decode()
+    connection.close()
+    return response
+
+
+def get(path, host="localhost", roots=None, **headers):
+    return answer(Secure(host, roots), path, **headers)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["nginx", "direct"])
+def stack(request, engine, cookies_session):
+    options = BARE | {"use_nginx": request.param, "use_tls": True, "use_metrics": True}
+    try:
+        with stack_with(cookies_session, options, "tls", 18600, settings=SETTINGS) as stack:
+            yield stack
+    finally:  # compose.override.yaml, with which the stack was deleted, has no such volume
+        run("docker", "volume", "rm", "--force", f"{unique_name('tls')}_caddy", cwd=TEMPLATE)
+
+
+with_nginx = pytest.mark.parametrize("stack", [True], indirect=True, ids=["nginx"])
+
+
+def test_every_service_is_hardened(stack):
+    assert broken_rules(stack) == []
+    assert privileges(stack) == []
+
+
+def test_only_caddy_publishes_ports(stack):
+    published = {
+        name: {port: found[0]["HostPort"] for port, found in bindings.items()}
+        for name, container in stack.containers().items()
+        if (bindings := container["HostConfig"]["PortBindings"])
+    }
+
+    assert published == {"caddy": {"80/tcp": "80", "443/tcp": "443", "443/udp": "443"}}
+
+
+def test_development_publishes_the_service_on_loopback(stack):
+    config = ["docker", "compose", "config", "--format=json"]
+    services = json.loads(run(*config, cwd=stack.project, BIND_ADDRESS="").stdout)["services"]
+
+    published = {
+        name: [(port["host_ip"], port["published"]) for port in service["ports"]]
+        for name, service in services.items()
+        if "ports" in service
+    }
+
+    front = "nginx" if stack.options["use_nginx"] else "web"
+    assert published == {front: [("127.0.0.1", str(stack.port))]}
+    assert "caddy" not in services
+
+
+def test_http_leads_to_https(stack):
+    plain = http.client.HTTPConnection(ADDRESS, 80, timeout=10)
+
+    response = answer(plain, "/livez?a=b", Host="www.shop.example")
+
+    assert response.status == 308
+    assert response.getheader("Location") == "https://www.shop.example/livez?a=b"
+
+
+def test_https_stays(stack):
+    response = get("/")
+    secure = Secure("localhost")
+    secure.context.set_alpn_protocols(["h2", "http/1.1"])
+    secure.connect()
+
+    assert response.status == 200
+    assert response.headers.get_all("Strict-Transport-Security") == [
+        "max-age=31536000; includeSubDomains"
+    ]
+    assert secure.sock.selected_alpn_protocol() == "h2"
+    assert response.getheader("Alt-Svc").startswith('h3=":443"')
+    secure.close()
+
+
+def test_address_scheme_and_host_are_right_and_cannot_be_forged(stack):
+    network = run("docker", "network", "inspect", f"{stack.name}_front", cwd=stack.project).stdout
+    gateway = json.loads(network)[0]["IPAM"]["Config"][0]["Gateway"]
+
+    for headers in ({}, FORGED):
+        response = get("/faults/seen", **headers)
+
+        seen = {"url": "https://localhost/faults/seen", "root": "", "client": gateway}
+        assert json.loads(response.text) == seen
+        assert re.fullmatch("[0-9a-f-]{32,36}", response.getheader("X-Request-ID"))
+
+
+def test_metrics_are_not_reachable_from_outside(stack):
+    token = dotenv_values(stack.project / ".env")["METRICS_TOKEN"]
+
+    for path in ("/metrics", "/metrics?a", "/%6detrics", "/x/../metrics"):
+        assert get(path, Authorization=f"Bearer {token}").status == 404
+
+
+def test_other_hosts_get_no_certificate_and_no_answer(stack):
+    for name in ("evil.example", "x.branch.example", None):
+        with pytest.raises(ssl.SSLError, match="alert internal error"):
+            Secure(name or ADDRESS).connect()
+    with pytest.raises(http.client.RemoteDisconnected):
+        get("/livez", Host="evil.example")
+    with pytest.raises(http.client.RemoteDisconnected):
+        answer(http.client.HTTPConnection(ADDRESS, 80, timeout=10), "/livez", Host="evil.example")
+
+
+def test_slow_clients_do_not_delay_others(stack):
+    """Without a proxy that buffers requests, they would occupy all 16 threads."""
+    with ExitStack() as slow:
+        for _ in range(40):
+            client = Secure("localhost")
+            slow.callback(client.close)
+            client.putrequest("POST", "/faults/upload")
+            client.putheader("Content-Length", "100000")
+            client.endheaders(b"x" * 100)
+        begun = time.monotonic()
+        statuses = [get("/livez").status for _ in range(5)]
+        took = time.monotonic() - begun
+
+    report(f"40 slow uploads: five requests of another client took {took:.2f} s")
+    assert statuses == [200] * 5
+    assert took < 3
+
+
+def test_log_has_the_fields_of_the_service(stack):
+    lines = stack.logs("caddy")
+
+    assert lines
+    assert [line for line in lines if not line.startswith('{"level":"')] == []
+    for line in map(json.loads, lines):
+        assert {"time", "level", "message"} <= line.keys()
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", line["time"])
+        assert line["level"] in {"INFO", "WARN", "ERROR"}
+
+
+def test_deployment_fails_no_request(stack):
+    """A new static file is part of the image of web."""
+    (stack.project / "user/static/new.txt").write_text("new")
+    before = {name: one["Id"] for name, one in stack.containers().items()}
+    requests = {
+        "page": lambda number: ("GET", "/", None),
+        "upload": lambda number: ("POST", "/faults/upload", {"number": number}),
+    }
+
+    connect = lambda *_, timeout: Secure("localhost", timeout=60)  # noqa: E731
+    with Load(443, requests, rate=20, keep_alive=True, connect=connect) as load:
+        time.sleep(1)
+        deployed = run("make", "deploy", cwd=stack.project).stdout
+        time.sleep(2)
+
+    replaced = {name for name, one in stack.containers().items() if one["Id"] != before[name]}
+    report(f"deployment: {load.outcome}; {load}")
+    assert replaced == {"web"}
+    assert load.failed == []
+    assert get("/static/new.txt").text == "new"
+    if stack.options["use_nginx"]:
+        assert deployed.splitlines()[-1] == "Up: https://shop.example"
+
+
+def test_invalid_setting_of_caddy_stops_a_deployment(stack):
+    before = {name: one["Id"] for name, one in stack.containers().items()}
+
+    failed = run("make", "deploy", cwd=stack.project, check=False, ACME_CA="my authority")
+
+    assert failed.returncode
+    assert "ACME_CA: Must be a URL that begins with https://." in failed.stdout
+    assert {name: one["Id"] for name, one in stack.containers().items()} == before
+    assert get("/livez").status == 200
+
+
+AUTHORITY = """
+services:
+  caddy:
+    environment: {SSL_CERT_FILE: /authority/ca.pem}
+    networks: {front: {aliases: [%s]}}
+    volumes: ["./authority:/authority:ro"]
+  pebble:
+    image: ghcr.io/letsencrypt/pebble:2.10
+    command: [-config, /authority/pebble.json]
+    environment: {PEBBLE_VA_NOSLEEP: "1", PEBBLE_WFE_NONCEREJECT: "0"}
+    networks: [front]
+    ports: ["127.0.0.1:%d:15000"]
+    volumes: ["./authority:/authority:ro"]
+"""
+
+
+class Authority:
+    """Pebble, in the network of the stack; Caddy trusts the certificate of its API."""
+
+    def __init__(self, stack):
+        self.stack, self.folder = stack, stack.project / "authority"
+        self.folder.mkdir(exist_ok=True)
+        file = AUTHORITY % (", ".join(HOSTS), ROOTS)
+        (stack.project / "authority.yaml").write_text(file)
+        own = trustme.CA()
+        own.cert_pem.write_to_path(self.folder / "ca.pem")
+        issued = own.issue_cert("pebble", "localhost")
+        issued.cert_chain_pems[0].write_to_path(self.folder / "cert.pem")
+        issued.private_key_pem.write_to_path(self.folder / "key.pem")
+        self.context = ssl.create_default_context(cafile=self.folder / "ca.pem")
+        self.lifetime(90 * 86_400)
+
+    def lifetime(self, seconds):
+        profile = {"description": "", "validityPeriod": seconds}
+        pebble = {
+            "listenAddress": "0.0.0.0:14000",
+            "managementListenAddress": "0.0.0.0:15000",
+            "certificate": "/authority/cert.pem",
+            "privateKey": "/authority/key.pem",
+            "httpPort": 80,
+            "tlsPort": 443,
+            "profiles": {"default": profile},
+        }
+        (self.folder / "pebble.json").write_text(json.dumps({"pebble": pebble}))
+        for file in self.folder.iterdir():
+            file.chmod(0o644)
+
+    def compose(self, *arguments):
+        return self.stack.compose("-f", "authority.yaml", *arguments)
+
+    def first_start(self):
+        """Start Pebble, and Caddy without a certificate."""
+        self.compose("up", "--detach", "--force-recreate", "pebble")
+        self.compose("rm", "--stop", "--force", "caddy")
+        run("docker", "volume", "rm", f"{self.stack.name}_caddy", cwd=self.stack.project)
+        wait_for(self.roots, 60)
+        self.compose("up", "--detach", "--build", "--wait", "--no-deps", "caddy")
+
+    def roots(self):
+        """Return the root certificate of what it issues."""
+        address = f"https://localhost:{ROOTS}/roots/0"
+        return urlopen(address, context=self.context, timeout=5).read().decode()
+
+    def issued(self):
+        """Return how many certificates it has issued."""
+        return self.compose("logs", "pebble").stdout.count("Issued certificate serial")
+
+
+def serial(host, roots):
+    """Return the number of the certificate of a host, which has to be valid now."""
+    connection = Secure(host, roots)
+    connection.connect()
+    found = x509.load_der_x509_certificate(connection.sock.getpeercert(binary_form=True))
+    connection.close()
+    return found.serial_number
+
+
+def serials(roots):
+    return {host: serial(host, roots) for host in HOSTS}
+
+
+@pytest.fixture(scope="module")
+def authority(stack):
+    authority = Authority(stack)
+    authority.first_start()
+    return authority
+
+
+@with_nginx
+def test_each_host_has_a_certificate_that_a_restart_does_not_order_again(authority, stack):
+    roots = authority.roots()
+    took = wait_for(lambda: serials(roots), 30)
+    before = serials(roots)
+
+    authority.compose("restart", "caddy")
+    wait_for(lambda: serials(roots), 60)
+
+    report(f"{len(before)} certificates within {took:.1f} s of the first start")
+    assert serials(roots) == before
+    assert authority.issued() == len(set(before.values())) == len(HOSTS)
+
+
+@with_nginx
+def test_certificates_stay_while_the_authority_is_away(authority, stack):
+    roots = authority.roots()
+    before = serials(roots)
+
+    authority.compose("stop", "pebble")
+    authority.compose("restart", "caddy")
+    wait_for(lambda: serials(roots), 60)
+
+    assert serials(roots) == before
+    assert get("/livez", HOSTS[0], roots).status == 200
+
+
+@with_nginx
+def test_certificates_are_renewed_before_they_end(authority, stack):
+    """They are valid for seconds, and Caddy checks them every second, not every ten minutes."""
+    more_often = "\tadmin off\n\trenew_interval 1s\n"
+    change(stack.project / "caddy/Caddyfile", "\tadmin off\n", more_often)
+    authority.lifetime(LIFETIME)
+    authority.first_start()
+    roots = authority.roots()
+    wait_for(lambda: serials(roots), 30)
+    before = serials(roots)
+
+    begun = time.monotonic()
+    while set(before.values()) & set(serials(roots).values()):  # fails if one has ended
+        assert time.monotonic() - begun < LIFETIME
+        time.sleep(0.2)
+    report(f"certificates for {LIFETIME} s were renewed {time.monotonic() - begun:.0f} s later")

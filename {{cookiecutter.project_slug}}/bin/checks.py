@@ -1,0 +1,149 @@
+"""What ``bin/deploy`` checks before it replaces anything."""
+
+import errno
+import json
+import socket
+from typing import Any
+
+from commands import StepError, read, say
+from services import PLACEHOLDERS, compose, containers, once, setting
+
+# What fails while the container of a service is replaced
+FAILS_MEANWHILE = {
+{% if cookiecutter.use_postgres %}
+    "postgres": "Requests that need it fail",
+{% endif %}
+{% if cookiecutter.use_redis %}
+    "redis": "Nothing is cached",
+{% endif %}
+{% if cookiecutter.use_worker %}
+    "queue": "No job can be enqueued",
+{% endif %}
+{% if cookiecutter.use_nginx %}
+    "nginx": "{{ "Requests wait" if cookiecutter.use_tls else "Its port is closed" }}",
+{% endif %}
+{% if cookiecutter.use_tls %}
+    "caddy": "Its ports are closed",
+{% endif %}
+{% if not cookiecutter.use_nginx %}
+    "web": "{{ "Requests wait" if cookiecutter.use_tls else "Its port is closed" }}",
+{% endif %}
+}
+
+
+def check() -> dict[str, Any]:
+    """Check what can be checked before anything is replaced, and return the services."""
+{% if cookiecutter.use_nginx and cookiecutter.use_postgres %}
+    read("chmod", "-R", "go+rX", "nginx", "postgres")  # for the users of the containers
+{% elif cookiecutter.use_nginx %}
+    read("chmod", "-R", "go+rX", "nginx")  # for the user of the container
+{% elif cookiecutter.use_postgres %}
+    read("chmod", "-R", "go+rX", "postgres")  # for the user of the container
+{% endif %}
+    check_settings()
+{% if cookiecutter.use_nginx %}
+    read(*once("nginx-config", "sh", "/nginx/configure.sh", "--check"))
+{% endif %}
+{% if cookiecutter.use_tls %}
+    read(*once("caddy", "caddy", "adapt", "--config=/etc/caddy/Caddyfile"))
+{% endif %}
+    services: dict[str, Any] = json.loads(read(*compose("config", "--format=json")))["services"]
+    check_ports(services)
+    return services
+
+
+def check_settings() -> None:
+    """Load the application with all settings, but start no server: it prints the invalid ones."""
+    # Compose gets the placeholders; the container gets the settings that are checked.
+    given = [f"--env={name}={setting(name)}" for name in PLACEHOLDERS if setting(name)]
+    server = ["web", "gunicorn", "--check-config", "--config=python:config.gunicorn"]
+    read(*once(*given, *server), **PLACEHOLDERS)
+{% if cookiecutter.use_postgres %}
+
+
+def check_password(services: dict[str, Any]) -> None:
+    """Check that PostgreSQL, which runs, accepts the password of the service."""
+    escaped = services["postgres"]["environment"]["DATABASE_PASSWORD"]
+    password = escaped.replace("$$", "$")  # `docker compose config` doubles each $
+    user = "{{ cookiecutter.project_slug }}"
+    login = ["--host=postgres", f"--username={user}", f"--dbname={user}"]
+    psql = ["psql", *login, "--command=SELECT 1"]
+    try:
+        read(*once("--env=PGPASSWORD", "postgres", *psql), PGPASSWORD=password)
+    except StepError as error:
+        raise StepError(f"{error}\nIs DATABASE_PASSWORD in .env the password of {user}?") from None
+{% endif %}
+
+
+def check_ports(services: dict[str, Any]) -> None:
+    """Check that no other program uses a port that Compose is about to publish."""
+    for name, service in services.items():
+        ours = published_by(name)
+        for port in service.get("ports", []):
+            host, published = host_of(port), port.get("published", "")
+            if not published.isdigit() or (host, published) in ours:
+                continue  # without a number, Docker chooses a free port
+            if in_use(host, int(published), port["protocol"]):
+                raise StepError(
+                    f"Another program uses port {published} of {host}: "
+{% if cookiecutter.use_tls %}
+                    "stop it, or set BIND_ADDRESS in .env."
+{% elif cookiecutter.use_nginx %}
+                    "stop it, or set HTTP_PORT in .env."
+{% else %}
+                    "stop it, or set PORT in .env."
+{% endif %}
+                )
+
+
+def published_by(service: str) -> set[tuple[str, str]]:
+    """Return the addresses and ports that the running containers of a service publish."""
+    return {
+        (binding["HostIp"], binding["HostPort"])
+        for container in containers(service)
+        for bindings in container["NetworkSettings"]["Ports"].values()
+        for binding in bindings or []
+    }
+
+
+def host_of(port: dict[str, Any]) -> str:
+    """Return the address on which Compose publishes a port: all, if none is named."""
+    return str(port.get("host_ip", "0.0.0.0"))  # noqa: S104
+
+
+def in_use(host: str, port: int, protocol: str) -> bool:
+    """Return whether a program on this machine listens on a port."""
+    kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections are free
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
+
+
+def announce(services: dict[str, Any]) -> None:
+    """Say which services are replaced, and what fails meanwhile."""
+    for name in replaced(services):
+        fails = FAILS_MEANWHILE[name]
+        say(f"The definition of {name} has changed: it is replaced. {fails} meanwhile.")
+
+
+def replaced(services: dict[str, Any]) -> list[str]:
+    """Return the services whose container Compose will replace."""
+    hashes = dict(line.split() for line in read(*compose("config", "--hash=*")).splitlines())
+    return [name for name in FAILS_MEANWHILE if name in services and differs(name, hashes[name])]
+
+
+def differs(service: str, now: str) -> bool:
+    """Return whether a service has a container of another definition or another image."""
+    for container in containers(service):
+        labels = container["Config"]["Labels"]
+        if labels["com.docker.compose.config-hash"] != now:
+            return True
+        image = read("docker", "image", "inspect", container["Config"]["Image"])
+        if container["Image"] != json.loads(image)[0]["Id"]:
+            return True
+    return False

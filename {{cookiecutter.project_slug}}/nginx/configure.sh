@@ -1,0 +1,15 @@
+#!/bin/sh
+# Write the configuration of nginx, with the settings from the environment, and check it.
+# With --check, nothing is changed: the configuration in use stays.
+set -eu
+
+# shellcheck disable=SC2016 # these are the names that envsubst replaces
+{% if cookiecutter.use_tls or cookiecutter.use_kubernetes %}
+names='$GRACEFUL_TIMEOUT $MAX_CONTENT_LENGTH $RATE_BURST $RATE_LIMIT $TRUSTED_NETWORK'
+{% else %}
+names='$GRACEFUL_TIMEOUT $MAX_CONTENT_LENGTH $RATE_BURST $RATE_LIMIT'
+{% endif %}
+envsubst "$names" </nginx/nginx.conf.template >/tmp/nginx.conf
+sh /nginx/servers.sh
+nginx -t -q -c /tmp/nginx.conf
+[ "${1:-}" = --check ] || cp /tmp/nginx.conf /var/cache/nginx/nginx.conf

@@ -1,0 +1,150 @@
+"""JSON resources with Flask-Smorest: limits of a request, problem documents, pages of a list.
+
+The decorators of a view name the schemas that validate the request and convert the result:
+https://flask-smorest.readthedocs.io
+"""
+
+import re
+from typing import Any
+
+import flask_smorest
+from apispec.ext.marshmallow import MarshmallowPlugin
+from flask import Flask, Request, Response, abort, jsonify, url_for
+from marshmallow import EXCLUDE, Schema, ValidationError, fields
+from marshmallow.validate import Range
+from webargs.flaskparser import FlaskParser
+from werkzeug.exceptions import HTTPException
+
+from .errors import problem
+
+LARGEST_ID = 2**31 - 1  # of an INTEGER column
+# The costs of a JSON body. A note with 10,000 escaped emoji has 120 kB.
+LARGEST_JSON = 131_072  # bytes
+MOST_BRACKETS = 20_000  # a nested list costs 30 times what a string of its size costs
+MOST_FIELDS = 100  # each unknown field costs an error message, which repeats its name
+LONGEST_NAME = 100
+LAST_PAGE = 500  # a page costs as much as all pages before it
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of characters
+
+
+class ProblemSchema(Schema):
+    """A problem document, as RFC 9457 defines it, with the errors by field."""
+
+    type = fields.String(required=True)
+    title = fields.String(required=True)
+    status = fields.Integer(required=True)
+    detail = fields.String(allow_none=True)
+    errors = fields.Dict(keys=fields.String())
+
+
+class Api(flask_smorest.Api):
+    """Describes the resources, and their errors."""
+
+    ERROR_SCHEMA = ProblemSchema
+
+
+api = Api()
+
+
+def init_app(app: Flask) -> None:
+    """Set up ``api``; views of its blueprints validate requests by their schemas."""
+    required = {"title": app.name, "version": "1.0.0", "openapi_version": "3.1.0"}
+    plugin = MarshmallowPlugin(schema_name_resolver=component_name)
+    api.init_app(app, spec_kwargs={**required, "marshmallow_plugin": plugin})
+
+
+def component_name(schema: Any) -> str:
+    """Return the name of a schema in the document; one with ``partial`` or ``only`` has none."""
+    if isinstance(schema, Schema) and (schema.partial or schema.only or schema.exclude):
+        return ""  # described where it is used: two schemas of a class cannot have its name
+    schema_class = schema if isinstance(schema, type) else type(schema)
+    return schema_class.__name__.removesuffix("Schema")
+
+
+class Parser(FlaskParser):
+    """Reads the arguments of a view; JSON only if it is small enough to be validated."""
+
+    def load_json(self, req: Request, schema: Schema) -> Any:
+        """Return the JSON body of a request."""
+        check_size(req.get_data())
+        try:
+            body = req.get_json()
+        except RecursionError:
+            abort(400, "The JSON is nested too deeply.")
+        if isinstance(body, dict):
+            check_names(body)
+        return body
+
+
+class Blueprint(flask_smorest.Blueprint):
+    """A blueprint for a JSON resource; all its errors are problem documents."""
+
+    ARGUMENTS_PARSER = Parser()
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.register_error_handler(HTTPException, explain)
+
+
+class PageSchema(Schema):
+    """The query parameters of a list; others are ignored."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    page = fields.Integer(load_default=1, validate=Range(1, LAST_PAGE))
+    per_page = fields.Integer(load_default=20, validate=Range(1, 100))
+
+
+def storable(text: str) -> None:
+    """Validate that a text column can store ``text``: no NUL, and no surrogate characters."""
+    if UNSTORABLE.search(text):
+        raise ValidationError("Must not contain NUL or surrogate characters.")
+
+
+def check_size(data: bytes) -> None:
+    """Refuse JSON that takes long to parse, before it is parsed."""
+    if len(data) > LARGEST_JSON:
+        abort(413, f"The JSON may have at most {LARGEST_JSON} bytes.")
+    if data.count(b"[") + data.count(b"{") > MOST_BRACKETS:
+        abort(422, f"The JSON may have at most {MOST_BRACKETS} brackets.")
+
+
+def check_names(body: dict[str, Any]) -> None:
+    """Refuse an object whose error messages would be many or long."""
+    if len(body) > MOST_FIELDS or any(len(name) > LONGEST_NAME for name in body):
+        limits = f"{MOST_FIELDS} fields, and their names at most {LONGEST_NAME} characters"
+        abort(422, f"The JSON may have at most {limits}.")
+
+
+def explain(error: HTTPException) -> Response:
+    """Return a problem document with the message and errors of ``flask_smorest.abort()``."""
+    data: dict[str, Any] = getattr(error, "data", {})
+    members = {"detail": data.get("message", error.description)}
+    if "errors" in data:
+        members["errors"] = data["errors"]
+    if "messages" in data:  # of a schema, by the part of the request: {"json": {"title": [...]}}
+        [errors] = data["messages"].values()
+        members = {"detail": "Some fields are invalid.", "errors": errors}
+    return problem(error, **members)
+
+
+def page_response(
+    endpoint: str, items: list[Any], page: int, per_page: int, **values: Any
+) -> Response:
+    """Return a page of a list, with a ``Link`` header for other pages (RFC 8288).
+
+    If another page follows, ``items`` contains one item more than the page. ``values`` are further
+    variables and query parameters of the URLs in the header.
+    """
+    pages = {"first": 1, "prev": page - 1}
+    if len(items) > per_page and page < LAST_PAGE:
+        pages["next"] = page + 1
+    links = [
+        f'<{url_for(endpoint, page=number, per_page=per_page, **values)}>; rel="{relation}"'
+        for relation, number in pages.items()
+        if number > 0  # page 1 has no previous page
+    ]
+    response = jsonify(items=items[:per_page], page=page, per_page=per_page)
+    response.headers["Link"] = ", ".join(links)
+    return response

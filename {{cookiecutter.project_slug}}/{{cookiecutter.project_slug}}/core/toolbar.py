@@ -1,0 +1,35 @@
+"""The debug toolbar, in debug mode only: the production image does not contain it."""
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import SecurityError
+
+PANELS = [
+    "flask_debugtoolbar.panels.headers.HeaderDebugPanel",
+    "flask_debugtoolbar.panels.request_vars.RequestVarsDebugPanel",
+    "flask_debugtoolbar.panels.timer.TimerDebugPanel",
+    "flask_debugtoolbar.panels.template.TemplateDebugPanel",
+    "flask_debugtoolbar.panels.profiler.ProfilerDebugPanel",
+]
+
+
+def init_app(app: Flask) -> None:
+    """Show the toolbar on every page."""
+    if app.debug and not app.testing:
+        from flask_debugtoolbar import DebugToolbarExtension
+
+        app.before_request(refuse_untrusted_host)
+        app.config.update(DEBUG_TB_INTERCEPT_REDIRECTS=False, DEBUG_TB_PANELS=PANELS)
+        DebugToolbarExtension(app)
+        app.after_request(allow_inline)
+
+
+def refuse_untrusted_host() -> None:
+    """Respond with 400 before the toolbar builds a URL, which would fail."""
+    if isinstance(request.routing_exception, SecurityError):
+        raise request.routing_exception
+
+
+def allow_inline(response: Response) -> Response:
+    """Allow the inline scripts and styles of the toolbar."""
+    response.headers["Content-Security-Policy"] = "default-src 'self' 'unsafe-inline'"
+    return response
