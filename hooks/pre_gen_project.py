@@ -3,6 +3,7 @@
 import json
 import keyword
 import re
+import shlex
 import shutil
 import sys
 
@@ -94,6 +95,23 @@ def problems(answers):
     return [problem for problem in found if problem]
 
 
-if __name__ == "__main__":
+def again(answers, found):
+    """Return the command that repeats the answers, with dots for those that were refused."""
+    refused = {problem.split()[0] for problem in found}
+    given = [
+        f"{name}={'...' if name in refused else shlex.quote(str(answer))}"
+        for name, answer in answers.items()
+        if not name.startswith("_")
+    ]
+    template = shlex.quote(answers.get("_template", "TEMPLATE"))
+    return " ".join(["cookiecutter", template, "--no-input", *given])
+
+
+def main():
+    """Say what is wrong with the answers, and how to keep the others."""
     if found := problems(ANSWERS):
-        sys.exit("\n".join(found))
+        sys.exit("\n".join([*found, "", "This repeats your answers:", again(ANSWERS, found)]))
+
+
+if __name__ == "__main__":
+    main()

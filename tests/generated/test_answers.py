@@ -1,6 +1,7 @@
 """Invalid answers are rejected, and all others appear unchanged in the project."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -44,6 +45,20 @@ def test_all_invalid_answers_are_rejected_at_once(tmp_path):
     sentences = [line for line in done.stdout.splitlines() if line.startswith(names)]
     questions = ["project_slug", "author_email", "project_name", "description"]
     assert [sentence.split()[0] for sentence in sentences] == questions
+
+
+def test_refused_answer_costs_no_other_answer(tmp_path):
+    refused = generate(
+        tmp_path, project_slug="class", project_name=QUOTES[0], use_redis="false", frontend="vue"
+    )
+    [command] = re.findall("^cookiecutter .+", refused.stdout, re.M)
+
+    with_slug = command.replace("project_slug=...", "project_slug=shop")
+    run("sh", "-c", f"{with_slug} --output-dir {tmp_path}", cwd=tmp_path)
+
+    assert QUOTES[0] in (tmp_path / "shop/README.md").read_text()
+    assert (tmp_path / "shop/assets/js/Greeting.vue").exists()
+    assert not (tmp_path / "shop/shop/core/cache.py").exists()
 
 
 @pytest.mark.parametrize(("name", "value"), [("license", "WTFPL"), ("python_version", "2.7")])

@@ -157,9 +157,12 @@ def test_answers_are_rejected_or_appear_unchanged(no_lock, capfd, options, drawn
 
 
 def are_sentences(printed):
-    """Return whether each line starts with the name of a question, and ends as a sentence does."""
+    """Return whether each line starts with the name of a question, and ends as a sentence does.
+
+    After an empty line, the hook prints the command that repeats the answers.
+    """
     names = "|".join(set(QUESTIONS) - set(OPTIONS))
-    lines = printed.splitlines()
+    lines = printed.partition("\n\n")[0].splitlines()
     return lines and all(re.fullmatch(rf"({names}) .*[a-z'0-9]\.", line) for line in lines)
 
 

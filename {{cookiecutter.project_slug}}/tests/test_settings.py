@@ -21,7 +21,7 @@ INVALID = """
 SOURCE = (ROOT / "config/settings.py").read_text()
 
 BIN_ENV = runpy.run_path(str(ROOT / "bin/env"))
-write_env, check_env = BIN_ENV["write"], BIN_ENV["check"]
+write_env, check_env, misspelled = BIN_ENV["write"], BIN_ENV["check"], BIN_ENV["misspelled"]
 
 
 def test_production_is_the_default(problems: Callable[..., dict[str, str]]) -> None:
@@ -152,3 +152,15 @@ def test_env_file_with_two_meanings_is_rejected(tmp_path: Path, value: str) -> N
     assert first.startswith(".env, line 2: Compose and `make run` read SECRET differently: ")
     assert value not in first
     assert second == ".env, line 4: write NAME=value, or a comment."
+
+
+def test_misspelled_setting_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env.example").write_text("SECRET_KEY=change-me\n# LOG_LEVEL=INFO\n")
+    assert misspelled(tmp_path) == []
+    others = "SECRET_KEY_FILE=/key\nCOMPOSE_FILE=compose.yaml\n# LOGLEVEL=1\n"
+    (tmp_path / ".env").write_text(f"{others}secret_key=1\nexport LOG_LEVL = DEBUG\n")
+
+    assert misspelled(tmp_path) == [
+        ".env: secret_key is not a setting. Is SECRET_KEY meant?",
+        ".env: LOG_LEVL is not a setting. Is LOG_LEVEL meant?",
+    ]

@@ -1,7 +1,7 @@
 """Background jobs; their schedule is in ``config/celery.py``.
 
-A job may run twice, because it runs again if its worker is killed: write tasks for which this makes
-no difference. A task that fails is repeated up to three times.
+A job may run twice, because it runs again if its worker is killed: make tasks idempotent. A task
+that fails is retried up to three times.
 """
 
 import logging

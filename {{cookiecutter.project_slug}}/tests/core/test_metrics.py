@@ -40,6 +40,12 @@ def test_requests_are_counted_by_route_and_status_without_health_checks(
     assert value(after, "http_requests_active") == value(before, "http_requests_active")
 
 
+def test_label_of_a_route_has_no_converters(client: FlaskClient) -> None:
+    client.get("/static/none")
+
+    assert 'route="/static/<filename>"' in scrape(client)
+
+
 def test_paths_and_methods_of_clients_make_no_series(client: FlaskClient) -> None:
     client.get("/unknown")
     before = scrape(client).count("\n")

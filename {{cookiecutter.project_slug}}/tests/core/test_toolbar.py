@@ -15,10 +15,22 @@ def _keep_logging(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("debug", [True, False])
 def test_toolbar_is_shown_in_debug_mode_only(make_app: Callable[..., Flask], debug: bool) -> None:
-    response = make_app(TESTING=False, DEBUG=debug).test_client().get("/")
+    app = make_app(TESTING=False, DEBUG=debug)
+    app.add_url_rule("/test", view_func=lambda: "<body></body>")
+
+    response = app.test_client().get("/test")
 
     assert ('id="flDebug"' in response.text) is debug
     assert ("'unsafe-inline'" in response.headers["Content-Security-Policy"]) is debug
+
+
+def test_toolbar_is_closed_until_somebody_opens_it(make_app: Callable[..., Flask]) -> None:
+    client = make_app(TESTING=False, DEBUG=True).test_client()
+
+    first, second = (client.get("/").headers.getlist("Set-Cookie") for _ in range(2))
+
+    assert any(cookie.startswith("fldt=hide;") for cookie in first)
+    assert second == []
 
 
 def test_untrusted_host_is_rejected_in_debug_mode(make_app: Callable[..., Flask]) -> None:

@@ -119,7 +119,7 @@ def migration_engine(engine: Engine) -> Engine:
 
 
 def lock_migrations(connection: Connection) -> None:
-    """Wait 5 minutes for other migrations, but 5 seconds for tables, because queries wait too."""
+    """Wait 5 minutes for other migrations, but 5 seconds for a table: queries queue behind it."""
     connection.exec_driver_sql("SET LOCAL lock_timeout = '5min'")
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
     connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")

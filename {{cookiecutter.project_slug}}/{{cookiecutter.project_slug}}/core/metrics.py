@@ -1,6 +1,7 @@
 """``/metrics`` for Prometheus: totals of all workers, and which dependencies respond."""
 
 import os
+import re
 from functools import cache
 from hmac import compare_digest
 from time import perf_counter, time
@@ -64,9 +65,15 @@ def count(response: Response) -> Response:
     if request.blueprint == "health":  # so many that an alert on the rate of errors would miss them
         return response
     rule = request.url_rule
-    labels = (request.method, rule.rule) if rule else ("any", "none")
+    labels = (request.method, without_converters(rule.rule)) if rule else ("any", "none")
     requests_with(*labels, response.status_code).observe(perf_counter() - g.started)
     return response
+
+
+@cache
+def without_converters(rule: str) -> str:
+    """Return a route such as /notes/<note_id>, whose rule is /notes/<int:note_id>."""
+    return re.sub("<[^<>]*:", "<", rule)
 
 
 class Middleware:

@@ -21,6 +21,7 @@ def init_app(app: Flask) -> None:
         app.config.update(DEBUG_TB_INTERCEPT_REDIRECTS=False, DEBUG_TB_PANELS=PANELS)
         DebugToolbarExtension(app)
         app.after_request(allow_inline)
+        app.after_request(close)
 
 
 def refuse_untrusted_host() -> None:
@@ -32,4 +33,12 @@ def refuse_untrusted_host() -> None:
 def allow_inline(response: Response) -> Response:
     """Allow the inline scripts and styles of the toolbar."""
     response.headers["Content-Security-Policy"] = "default-src 'self' 'unsafe-inline'"
+    return response
+
+
+def close(response: Response) -> Response:
+    """Show the toolbar closed at first; the browser then remembers whether it is open."""
+    if "toolbar" not in request.cookies:
+        response.set_cookie("toolbar", "shown")
+        response.set_cookie("fldt", "hide")  # what the toolbar stores when it is closed
     return response

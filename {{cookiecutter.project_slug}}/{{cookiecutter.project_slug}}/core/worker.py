@@ -34,7 +34,7 @@ def init_app(app: Flask) -> None:
 
 
 def task_class(app: Flask) -> type[Task]:
-    """Return the class of all tasks: they run in an application context, and are repeated."""
+    """Return the class of all tasks: they run in an application context, and are retried."""
 
     class AppTask(Task):
         autoretry_for = (Exception,)
@@ -61,7 +61,7 @@ def task_class(app: Flask) -> type[Task]:
 
 
 def is_full(celery: Celery) -> bool:
-    """Return whether only the memory is left in which workers store fetched jobs and retries."""
+    """Return whether 90 % of its memory is in use: the rest is for fetched jobs and retries."""
     with celery.pool.acquire(block=True) as connection:
         memory = connection.default_channel.client.info("memory")
     limit = memory["maxmemory"]
