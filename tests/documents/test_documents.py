@@ -153,6 +153,7 @@ def test_every_command_is_run_by_a_test(document):
         typed = [c for c in typed if not any(c in commands(text, h) for h in run_there)]
     here = Path(__file__).read_text().partition("def test_every_target")[2]
     here += (TEMPLATE / "tests/options/test_kubernetes.py").read_text()
+    here += (TEMPLATE / "tests/documents/test_readme.py").read_text()
 
     for command in set(typed) - BY_HAND.keys():
         if command in ELSEWHERE:
