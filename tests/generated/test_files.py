@@ -21,7 +21,7 @@ QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text())
 ALWAYS = """
     .dockerignore .editorconfig .env .env.example .gitattributes .github/dependabot.yml
     .github/workflows/ci.yml .github/workflows/image.yml .gitignore .pre-commit-config.yaml
-    .trivyignore.yaml Dockerfile LICENSE Makefile
+    .trivyignore Dockerfile LICENSE Makefile
     README.md compose.override.yaml compose.yaml locustfile.py pyproject.toml uv.lock bin/audit bin/env
     bin/checks.py bin/commands.py bin/deploy bin/failures bin/healthcheck bin/services.py
     config/__init__.py config/gunicorn.py config/settings.py
@@ -32,7 +32,8 @@ ALWAYS = """
     my_service/templates/error.html my_service/templates/home.html tests/conftest.py
     tests/core/test_assets.py tests/core/test_errors.py tests/core/test_health.py tests/test_home.py
     tests/core/test_logs.py tests/core/test_security.py tests/test_server.py tests/test_settings.py
-    tests/core/test_toolbar.py
+    tests/core/test_toolbar.py tests/core/conftest.py tests/core/templates/error.html
+    tests/test_limits.py tests/test_production.py
     docs/add.md docs/change.md docs/configure.md docs/deploy.md docs/files-and-streams.md
     docs/remove.md docs/test.md docs/troubleshooting.md
 """.split()

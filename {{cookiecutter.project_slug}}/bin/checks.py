@@ -8,6 +8,14 @@ from typing import Any
 from commands import StepError, read, say
 from services import PLACEHOLDERS, compose, containers, once, setting
 
+# The setting that chooses another port, or another address
+{% if cookiecutter.use_tls %}
+PORT_SETTING = "BIND_ADDRESS"
+{% elif cookiecutter.use_nginx %}
+PORT_SETTING = "HTTP_PORT"
+{% else %}
+PORT_SETTING = "PORT"
+{% endif %}
 # What fails while the container of a service is replaced
 FAILS_MEANWHILE = {
 {% if cookiecutter.use_postgres %}
@@ -34,11 +42,11 @@ FAILS_MEANWHILE = {
 def check() -> dict[str, Any]:
     """Check what can be checked before anything is replaced, and return the services."""
 {% if cookiecutter.use_nginx and cookiecutter.use_postgres %}
-    read("chmod", "-R", "go+rX", "nginx", "postgres")  # for the users of the containers
+    make_readable("nginx", "postgres")
 {% elif cookiecutter.use_nginx %}
-    read("chmod", "-R", "go+rX", "nginx")  # for the user of the container
+    make_readable("nginx")
 {% elif cookiecutter.use_postgres %}
-    read("chmod", "-R", "go+rX", "postgres")  # for the user of the container
+    make_readable("postgres")
 {% endif %}
     check_settings()
 {% if cookiecutter.use_nginx %}
@@ -50,6 +58,14 @@ def check() -> dict[str, Any]:
     services: dict[str, Any] = json.loads(read(*compose("config", "--format=json")))["services"]
     check_ports(services)
     return services
+{% if cookiecutter.use_nginx or cookiecutter.use_postgres %}
+
+
+def make_readable(*folders: str) -> None:
+    """Let the users of the containers read the files, whatever the umask of the checkout is."""
+    unreadable = ["!", "-perm", "-o=r"]
+    read("find", *folders, *unreadable, "-exec", "chmod", "go+rX", "{}", "+")
+{% endif %}
 
 
 def check_settings() -> None:
@@ -80,48 +96,60 @@ def check_ports(services: dict[str, Any]) -> None:
     for name, service in services.items():
         ours = published_by(name)
         for port in service.get("ports", []):
-            host, published = host_of(port), port.get("published", "")
-            if not published.isdigit() or (host, published) in ours:
-                continue  # without a number, Docker chooses a free port
-            if in_use(host, int(published), port["protocol"]):
-                raise StepError(
-                    f"Another program uses port {published} of {host}: "
-{% if cookiecutter.use_tls %}
-                    "stop it, or set BIND_ADDRESS in .env."
-{% elif cookiecutter.use_nginx %}
-                    "stop it, or set HTTP_PORT in .env."
-{% else %}
-                    "stop it, or set PORT in .env."
-{% endif %}
-                )
+            number = port.get("published", "")
+            # Without a number, Docker chooses a free port.
+            if number.isdigit() and (number, port["protocol"]) not in ours:
+                check_port(host_of(port), int(number), port["protocol"])
 
 
 def published_by(service: str) -> set[tuple[str, str]]:
-    """Return the addresses and ports that the running containers of a service publish."""
+    """Return the ports that the running containers of a service publish, and their protocols."""
     return {
-        (binding["HostIp"], binding["HostPort"])
+        (binding["HostPort"], port.partition("/")[2])  # the port in the container, as 8080/tcp
         for container in containers(service)
-        for bindings in container["NetworkSettings"]["Ports"].values()
+        for port, bindings in container["NetworkSettings"]["Ports"].items()
         for binding in bindings or []
     }
 
 
 def host_of(port: dict[str, Any]) -> str:
     """Return the address on which Compose publishes a port: all, if none is named."""
-    return str(port.get("host_ip", "0.0.0.0"))  # noqa: S104
+    return port.get("host_ip", "0.0.0.0")  # noqa: S104
 
 
-def in_use(host: str, port: int, protocol: str) -> bool:
-    """Return whether a program on this machine listens on a port."""
+def check_port(host: str, port: int, protocol: str) -> None:
+    """Fail if Docker could not listen on a port of this machine."""
+    problem = listen(host, port, protocol)
+    if problem == errno.EADDRNOTAVAIL:
+        raise StepError(f"BIND_ADDRESS in .env is {host}, which is no address of this machine.")
+    # Only root may listen on low ports, but everybody may connect to them.
+    if problem == errno.EADDRINUSE or (problem == errno.EACCES and responds(host, port)):
+        where = f"port {port} of {host}"
+        raise StepError(f"Another program uses {where}: stop it, or set {PORT_SETTING} in .env.")
+
+
+def listen(host: str, port: int, protocol: str) -> int:
+    """Return the number of the error when a program listens on a port, or 0."""
     kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, kind) as probe:
+    with socket.socket(family(host), kind) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections are free
         try:
             probe.bind((host, port))
         except OSError as error:
-            return error.errno == errno.EADDRINUSE
-    return False
+            return error.errno or 0
+    return 0
+
+
+def responds(host: str, port: int) -> bool:
+    """Return whether a program on this machine accepts connections on a port."""
+    with socket.socket(family(host)) as probe:
+        probe.settimeout(5)
+        return probe.connect_ex((host, port)) == 0  # 0.0.0.0 is this machine, too
+
+
+def family(host: str) -> socket.AddressFamily:
+    """Return the family of an IP address."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def announce(services: dict[str, Any]) -> None:

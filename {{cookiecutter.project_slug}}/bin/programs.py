@@ -71,7 +71,7 @@ def compose(*command: str, text: str = "") -> str:
     """Return what ``docker compose`` prints, with this text on its standard input."""
     with running(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         printed, _ = process.communicate(text.encode())
-    return str(printed.decode(errors="replace"))
+    return printed.decode(errors="replace")
 
 
 def is_ready() -> bool:

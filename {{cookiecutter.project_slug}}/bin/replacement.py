@@ -1,6 +1,7 @@
 """Replace the containers of web, while nginx sends requests only to those that respond."""
 
 import time
+from contextlib import suppress
 
 from commands import StepError, read, say, show, uninterrupted
 from services import (
@@ -22,6 +23,7 @@ class Replacement:
         """Nothing is replaced yet."""
         self.old: list[Container] = []
         self.outcome = "Nothing was changed."
+        self.is_complete = False
 
     def find_old(self) -> None:
         """Find the containers that run."""
@@ -31,23 +33,19 @@ class Replacement:
     def run(self, replicas: int, nginx_changes: bool) -> None:
         """Start new containers, let nginx use only these, and stop the old ones."""
         remove(self.new())  # those of a deployment that was killed, and those that have stopped
-        if not nginx_changes:  # a new nginx reads the addresses when it starts
-            use([container for container in self.old if is_healthy(container)])
         try:
+            if not nginx_changes:  # a new nginx reads the addresses when it starts
+                use([container for container in self.old if is_healthy(container)])
             self.start(replicas)
 {% if cookiecutter.use_worker %}
             self.replace_workers()
 {% endif %}
-            read(*once("nginx-config"))
-            if nginx_changes:
-                up("nginx")
-        except BaseException:
             with uninterrupted():
-                remove(self.new())
-                use_all()
+                self.switch(nginx_changes)
+        except BaseException:
+            if not self.is_complete:
+                self.undo()
             raise
-        with uninterrupted():
-            self.switch()
 
     def new(self) -> list[Container]:
         """Return the containers that are not old."""
@@ -76,18 +74,32 @@ class Replacement:
         up("worker", "beat")
 
 {% endif %}
-    def switch(self) -> None:
-        """Let nginx use the new containers, and stop the old ones."""
+    def switch(self, nginx_changes: bool) -> None:
+        """Let nginx use its new configuration and the new containers, and stop the old ones."""
+        read(*once("nginx-config"))
+        if nginx_changes:
+            self.outcome = "The old version of web keeps running. nginx was replaced: see its log."
+            up("nginx")
         use(self.new(), wait=True)
+        self.is_complete = True
         self.outcome = "The new version runs, but not all is done: run make deploy again."
         old = [container["Id"] for container in self.old]
         read("docker", "stop", *old)
         read("docker", "rm", *old)
+        use_all()
+
+    def undo(self) -> None:
+        """Delete the new containers, and let nginx use the old ones, as far as possible."""
+        with uninterrupted():
+            with suppress(StepError):  # what has failed before is the cause
+                remove(self.new())
+            with suppress(StepError):
+                use_all()
 
 
 def is_healthy(container: Container) -> bool:
     """Return whether the health check has succeeded."""
-    return bool(container["State"]["Health"]["Status"] == "healthy")
+    return container["State"]["Health"]["Status"] == "healthy"
 
 
 def remove(unused: list[Container]) -> None:
@@ -117,5 +129,5 @@ def address(container: Container) -> str:
     """Return the address of a container in the network of nginx."""
     for name, network in container["NetworkSettings"]["Networks"].items():
         if name.endswith("_front"):  # Compose names it PROJECT_front
-            return str(network["IPAddress"])
+            return network["IPAddress"]
     raise StepError("A container of web is not in the network front.")

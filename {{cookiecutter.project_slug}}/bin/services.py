@@ -38,27 +38,28 @@ def up(*arguments: str) -> None:
     try:
         show(*compose("up", "--detach", "--wait", "--no-deps", *arguments))
     except StepError as error:
-        failed = [container for container in containers() if has_failed(container)]
+        services = [name for name in arguments if not name.startswith("--")]
+        failed = [container for container in containers(*services) if has_failed(container)]
         raise StepError(problem(failed[0]) if failed else str(error)) from None
 
 
 def containers(*services: str) -> list[Container]:
     """Return what Docker knows of the containers of services, or of all; stopped ones too."""
-    ps = compose("ps", "--all", "--quiet", *services)
-    ids = read(*ps, **PLACEHOLDERS).split()
-    found = json.loads(read("docker", "inspect", *ids)) if ids else []
-    return [container for container in found if not is_one_off(container)]
+    ps = compose("ps", "--all", "--format=json", *services)
+    listed = [json.loads(line) for line in read(*ps, **PLACEHOLDERS).splitlines()]
+    ids = [container["ID"] for container in listed if not is_one_off(container)]
+    return json.loads(read("docker", "inspect", *ids)) if ids else []
 
 
-def is_one_off(container: Container) -> bool:
-    """Return whether somebody has started a container with ``docker compose run``."""
-    return bool(container["Config"]["Labels"]["com.docker.compose.oneoff"] == "True")
+def is_one_off(listed: dict[str, str]) -> bool:
+    """Return whether somebody has started a container with ``docker compose run``: it may end."""
+    return "com.docker.compose.oneoff=True" in listed["Labels"]
 
 
 {% if cookiecutter.use_nginx %}
 def is_running(container: Container) -> bool:
     """Return whether a container runs, and does not start again and again."""
-    return bool(container["State"]["Status"] == "running")
+    return container["State"]["Status"] == "running"
 
 
 {% endif %}
@@ -67,7 +68,7 @@ def has_failed(container: Container) -> bool:
     state = container["State"]
     health = state.get("Health", {}).get("Status")
     restarts = container["RestartCount"] > 0 and health != "healthy"  # Docker never resets it
-    return bool(health == "unhealthy" or state["ExitCode"] or restarts)
+    return health == "unhealthy" or state["ExitCode"] != 0 or restarts
 
 
 def problem(container: Container) -> str:

@@ -8,14 +8,16 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from environs import EnvValidationError, FileAwareEnv, ValidationError, validate
 
+# Labels with points between them, and for all subdomains a point before them
 HOST = re.compile(r"\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 env = FileAwareEnv(eager=False, strip_whitespace=True)
-invalid: dict[str, list[str]] = {}
+invalid: dict[str, list[str]] = {}  # the end of this file adds what env has refused
 REQUIRED: Any = ...  # environs: the variable has no default
 
 
@@ -28,8 +30,11 @@ def read(method: Callable[..., Any], name: str, *default: Any, **options: Any) -
         return None  # the process exits at the end of this file
 
 
-def number(name: str, default: int | None, lowest: int, highest: int, error: str) -> Any:
-    """Read a whole number within a range."""
+def number(
+    name: str, *, default: int | None, lowest: int, highest: int, what: str = "number"
+) -> Any:
+    """Read a whole number within a range; ``what`` it is stands in the error."""
+    error = f"Must be a {what} from {lowest} to {highest}."
     within = validate.Range(lowest, highest, error=error)
     messages = {"invalid": error}
     return read(env.int, name, default, validate=within, error_messages=messages)
@@ -41,11 +46,16 @@ def in_development(value: Any) -> Any:
 
 
 def validate_keys(*keys: str) -> None:
-    """Reject weak keys."""
+    """Reject empty keys, and in production weak ones."""
     for key in keys:
-        example = any(word in key.lower() for word in ("change", "example", "secret"))
-        if not key or (PRODUCTION and (len(key) < 32 or len(set(key)) < 10 or example)):
+        if not key or (PRODUCTION and is_weak(key)):
             raise ValidationError("Must be at least 32 random characters. `make env` writes them.")
+
+
+def is_weak(key: str) -> bool:
+    """Return whether a key is short, uniform, or an example."""
+    examples = ("change", "example", "secret")
+    return len(key) < 32 or len(set(key)) < 10 or any(word in key.lower() for word in examples)
 
 
 def validate_hosts(names: list[str]) -> None:
@@ -54,7 +64,17 @@ def validate_hosts(names: list[str]) -> None:
         raise ValidationError("Must be like example.com,.example.org: lower case, without ports.")
 
 
+def validate_address(address: str) -> None:
+    """Validate an IP address; one of IPv6 is between brackets."""
+    try:
+        ip_address(address.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise ValidationError("Must be an IP address such as 127.0.0.1.") from None
+
+
+# Regexp() compares from the beginning of the text, and $ is its end.
 {% if cookiecutter.use_redis or cookiecutter.use_worker %}
+# The user and the password, the host or an [IPv6 address], the port, the database, the options
 valid_redis = validate.Regexp(
     r"rediss?://([^@/]*@)?(\[[^\]]+\]|[^@/:]+)(:\d+)?(/\d*)?(\?.*)?$",
     error="Must be like redis://:password@host:6379/0.",
@@ -99,9 +119,9 @@ TRUSTED_HOSTS = read(
     subcast=str.strip,
     validate=validate_hosts,
 )
-TRUSTED_PROXIES = number("TRUSTED_PROXIES", 0, 0, 8, "Must be a number from 0 to 8.")
+TRUSTED_PROXIES = number("TRUSTED_PROXIES", default=0, lowest=0, highest=8)
 MAX_CONTENT_LENGTH = number(
-    "MAX_CONTENT_LENGTH", 1_048_576, 1, 2**40, "Must be a number of bytes, such as 5000000."
+    "MAX_CONTENT_LENGTH", default=1_048_576, lowest=1, highest=2**40, what="number of bytes"
 )
 STATIC_HOST = read(
     env.str,
@@ -125,11 +145,11 @@ LOG_FORMAT = read(
 )
 
 # The server
-PORT = number("PORT", 8000, 1, 65_535, "Must be a port from 1 to 65535.")
-WEB_CONCURRENCY = number("WEB_CONCURRENCY", None, 1, 64, "Must be a number from 1 to 64.")
-WEB_THREADS = number("WEB_THREADS", 8, 1, 256, "Must be a number from 1 to 256.")
+PORT = number("PORT", default=8000, lowest=1, highest=65_535, what="port")
+WEB_CONCURRENCY = number("WEB_CONCURRENCY", default=None, lowest=1, highest=64)
+WEB_THREADS = number("WEB_THREADS", default=8, lowest=1, highest=256)
 GRACEFUL_TIMEOUT = number(
-    "GRACEFUL_TIMEOUT", 30, 1, 3_600, "Must be a number of seconds from 1 to 3600."
+    "GRACEFUL_TIMEOUT", default=30, lowest=1, highest=3_600, what="number of seconds"
 )
 
 {% if cookiecutter.use_nginx %}
@@ -137,22 +157,19 @@ GRACEFUL_TIMEOUT = number(
 {% else %}
 # Only Compose uses these. They are read to be checked with the others.
 {% endif %}
-BIND_ADDRESS = read(
-    env.str,
-    "BIND_ADDRESS",
-    "",
-    validate=validate.Regexp(r"[0-9a-f.:\[\]]*$", error="Must be an IP address such as 127.0.0.1."),
-)
+BIND_ADDRESS = read(env.str, "BIND_ADDRESS", "127.0.0.1", validate=validate_address)
 {% if cookiecutter.use_nginx %}
-WEB_REPLICAS = number("WEB_REPLICAS", 1, 1, 32, "Must be a number from 1 to 32.")
-HTTP_PORT = number("HTTP_PORT", 8080, 1, 65_535, "Must be a port from 1 to 65535.")
+WEB_REPLICAS = number("WEB_REPLICAS", default=1, lowest=1, highest=32)
+HTTP_PORT = number("HTTP_PORT", default=8080, lowest=1, highest=65_535, what="port")
 RATE_LIMIT = read(
     env.str,
     "RATE_LIMIT",
     "50r/s",
     validate=validate.Regexp(r"[1-9][0-9]{0,8}r/[sm]$", error="Must be like 50r/s or 600r/m."),
 )
-RATE_BURST = number("RATE_BURST", 100, 0, 1_000_000, "Must be a number of requests, such as 100.")
+RATE_BURST = number(
+    "RATE_BURST", default=100, lowest=0, highest=1_000_000, what="number of requests"
+)
 {% endif %}
 {% if cookiecutter.use_tls %}
 ACME_CA = read(
@@ -169,7 +186,7 @@ ACME_EMAIL = read(
 )
 {% endif %}
 {% if cookiecutter.use_worker %}
-WORKER_CONCURRENCY = number("WORKER_CONCURRENCY", 2, 1, 64, "Must be a number from 1 to 64.")
+WORKER_CONCURRENCY = number("WORKER_CONCURRENCY", default=2, lowest=1, highest=64)
 {% endif %}
 {% if cookiecutter.use_openapi %}
 
@@ -195,6 +212,7 @@ DATABASE_URL = read(
     env.str,
     "DATABASE_URL",
     in_development("sqlite:///{{ cookiecutter.project_slug }}.db"),
+    # The user and the password, the host or an [IPv6 address], the port, the database
     validate=validate.Regexp(
         r"sqlite:|postgresql(\+psycopg)?://([^@/]*@)?(\[[^\]]+\]|[^@/:]*)(:\d+)?/.",
         error="Must be like postgresql+psycopg://user:password@host:5432/name.",

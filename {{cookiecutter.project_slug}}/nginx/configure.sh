@@ -12,4 +12,7 @@ names='$GRACEFUL_TIMEOUT $MAX_CONTENT_LENGTH $RATE_BURST $RATE_LIMIT'
 envsubst "$names" </nginx/nginx.conf.template >/tmp/nginx.conf
 sh /nginx/servers.sh
 nginx -t -q -c /tmp/nginx.conf
-[ "${1:-}" = --check ] || cp /tmp/nginx.conf /var/cache/nginx/nginx.conf
+if [ "${1:-}" != --check ]; then
+    cp /tmp/nginx.conf /var/cache/nginx/nginx.conf.new # it may fail, when the disk is full
+    mv /var/cache/nginx/nginx.conf.new /var/cache/nginx/nginx.conf
+fi

@@ -3,11 +3,27 @@
 # requests.
 set -eu
 
-# grep fails if a process ends before it is read
-workers=$(grep -ls '^nginx: worker' /proc/[0-9]*/cmdline || true)
+workers() { # grep fails if a process ends before it is read
+    grep -ls '^nginx: worker' /proc/[0-9]*/cmdline || true
+}
+
+earlier=$(workers)
 kill -HUP "$(cat /tmp/nginx.pid)"
+
+# nginx starts new workers as soon as it has accepted the configuration.
+attempts=100 # ten seconds
+until workers | grep -qvxF "$earlier"; do
+    attempts=$((attempts - 1))
+    if [ "$attempts" -eq 0 ]; then
+        echo "nginx has not loaded the configuration: see its log." >&2
+        echo "If the key of a zone has changed, give the zone another name." >&2
+        exit 1
+    fi
+    sleep 0.1
+done
+
 [ "${1:-}" = --wait ] || exit 0
-for worker in $workers; do
+for worker in $earlier; do
     while [ -e "$worker" ]; do
         sleep 0.1
     done

@@ -1,8 +1,9 @@
 """Static files, compressed and with a version in their URL.
 
-WhiteNoise serves them as they are when the service starts. The version is a digest of all files:
-browsers and proxies can store a file for a year, because after a change it has another URL. With
-``--debug``, Flask serves the files as they are now, and without a version.
+WhiteNoise serves them as they are when the service starts, before Flask gets the request: the
+service neither logs it, nor gives it an ID. The version is a digest of all files: browsers and
+proxies can store a file for a year, because after a change it has another URL. With ``--debug``,
+Flask serves the files as they are now, and without a version.
 """
 
 import re
@@ -14,15 +15,15 @@ from wsgiref.headers import Headers
 from flask import Flask, Response, request
 from whitenoise import WhiteNoise
 
-from .security import HEADERS
+from .security import all_headers
 
 VERSION = re.compile(r"^v[0-9a-f]{8}/")
 
 
 def init_app(app: Flask) -> None:
     """Serve the folder ``static/``, and make ``url_for("static", ...)`` add the version."""
-    if not app.debug:
-        serve(app, Path(app.static_folder or ""))
+    if app.static_folder and not app.debug:
+        serve(app, Path(app.static_folder))
 
     @app.url_value_preprocessor
     def ignore_version(endpoint: str | None, values: dict[str, Any] | None) -> None:
@@ -41,11 +42,12 @@ def serve(app: Flask, folder: Path) -> None:
     """Let WhiteNoise serve the files with and without the version."""
     version = version_of(folder)
     versioned = f"{app.static_url_path}/{version}/"
+    headers_of_all = {**all_headers(app), **cdn_headers(app)}
 
     def add_headers(headers: Headers, path: str, url: str) -> None:
         immutable = "public, max-age=31536000, immutable"
         caching = {"Cache-Control": immutable if url.startswith(versioned) else "no-cache"}
-        for name, value in {**HEADERS, **caching, **cdn_headers(app)}.items():
+        for name, value in {**headers_of_all, **caching}.items():
             headers[name] = value
 
     files = WhiteNoise(app.wsgi_app, allow_all_origins=False, add_headers_function=add_headers)

@@ -65,7 +65,7 @@ def is_full(celery: Celery) -> bool:
     with celery.pool.acquire(block=True) as connection:
         memory = connection.default_channel.client.info("memory")
     limit = memory["maxmemory"]
-    return bool(limit > 0 and memory["used_memory"] > 0.9 * limit)
+    return limit > 0 and memory["used_memory"] > 0.9 * limit
 
 
 @contextmanager

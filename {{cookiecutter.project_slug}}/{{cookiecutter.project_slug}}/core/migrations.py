@@ -1,0 +1,38 @@
+"""Migrations with Flask-Alembic, one at a time: ``flask db upgrade``, ``revision``, ``downgrade``."""
+
+from typing import Any
+
+from flask import Flask
+from flask_alembic import Alembic
+from sqlalchemy import Connection, Engine, MetaData, NullPool, TypeDecorator, create_engine, event
+
+LOCK = 7_165_219  # an arbitrary number, the same in all versions of the service
+
+
+def init_app(app: Flask, engine: Engine, tables: MetaData) -> None:
+    """Add the commands ``flask db``, for the database of ``engine``."""
+    is_sqlite = engine.dialect.name == "sqlite"
+    app.config["ALEMBIC_CONTEXT"] = {"render_item": render_item, "render_as_batch": is_sqlite}
+    Alembic(app, run_mkdir=False, metadatas=tables, engines=engine_without_timeouts(engine))
+
+
+def engine_without_timeouts(engine: Engine) -> Engine:
+    """Return an engine on which one migration runs at a time, for as long as it takes."""
+    migrations = create_engine(engine.url, poolclass=NullPool)
+    if migrations.dialect.name == "postgresql":
+        event.listen(migrations, "begin", lock)
+    return migrations
+
+
+def lock(connection: Connection) -> None:
+    """Wait 5 minutes for other migrations, but 5 seconds for a table: queries queue behind it."""
+    connection.exec_driver_sql("SET LOCAL lock_timeout = '5min'")
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+    connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+
+
+def render_item(kind: str, item: Any, _: Any) -> Any:
+    """Render a custom type in a migration as the SQL type that stores it."""
+    if kind == "type" and isinstance(item, TypeDecorator):
+        return f"sa.{item.impl!r}"
+    return False  # Alembic renders it
