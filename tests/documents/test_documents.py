@@ -41,18 +41,23 @@ TEMPLATE_URL = json.loads((TEMPLATE / "cookiecutter.json").read_text())["__templ
 # The sections of these pages that tests below follow, in the order of each page
 FOLLOWED = {
     "README.md": ["Your first change"],
-    "docs/add.md": ["CORS", "Error tracking", "E-mail"],
+    "docs/add.md": ["One password for everybody", "CORS", "Error tracking", "E-mail"],
     "docs/change.md": [
         "A form",
         "A table",
-        "A column with few values",
+        "An enum",
         "Revert a migration",
         "A setting",
         "A program on your machine",
     ],
     "docs/configure.md": ["An external database"],
     "docs/deploy.md": ["HTTPS"],
-    "docs/files-and-streams.md": ["Keep uploaded files", "Uploads over 1 MB", "Test an upload"],
+    "docs/files-and-streams.md": [
+        "Receive a file",
+        "Keep uploaded files",
+        "Uploads over 1 MB",
+        "Test an upload",
+    ],
     "docs/remove.md": [
         "The example of a JSON resource",
         "The example of a job",
@@ -323,12 +328,13 @@ def defaults(project):
     """Return the defaults in ``config/settings.py`` that are constants, by setting."""
     text = (project / "config/settings.py").read_text()
     calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
-    return {
-        arguments[0].value: arguments[1].value
-        for call in calls
-        if ast.unparse(call.func) in {"read", "number"}
-        and len(arguments := [a for a in call.args if isinstance(a, ast.Constant)]) > 1
-    }
+    found = {}
+    for call in calls:
+        if ast.unparse(call.func) in {"read", "number"}:
+            named = [keyword.value for keyword in call.keywords if keyword.arg == "default"]
+            given = [a.value for a in [*call.args, *named] if isinstance(a, ast.Constant)]
+            found |= dict([given[:2]] if len(given) > 1 else [])
+    return found
 
 
 @each_combination()
@@ -372,7 +378,7 @@ def test_first_change_is_made_as_the_readme_says(bake, services):
 def test_service_is_changed_as_described(bake):
     project = bake(project_slug="shop")
 
-    for heading in ("A form", "A table", "A column with few values", "A setting"):
+    for heading in ("A table", "An enum", "A setting"):
         follow(project, "docs/change.md", heading)
 
     [new] = (project / "shop/migrations").glob("*add_orders*.py")
@@ -408,8 +414,10 @@ def test_table_can_be_changed_as_described(bake):
 def test_additions_work_as_described(bake, services):
     project = bake(project_slug="shop", **services)
 
+    follow(project, "docs/change.md", "A form")
     for heading in FOLLOWED["docs/add.md"]:
         follow(project, "docs/add.md", heading)
+    follow(project, "docs/files-and-streams.md", "Receive a file")
     follow(project, "docs/files-and-streams.md", "Test an upload")
 
     run("make", "format", "check", cwd=project)
@@ -623,6 +631,7 @@ class TestProduction:
             ),
             ("docker compose exec -T web flask seed", None),
             ("docker compose ps --all", None),
+            ("docker ps", None),
             ("docker stats", "docker stats --no-stream"),
             ("uv add NAME", "uv add itsdangerous"),
             (
