@@ -109,6 +109,7 @@ OWNED = {
     ],
     "use_postgres or use_openapi": [
         PACKAGE / "core/api.py",
+        PACKAGE / "core/pages.py",
         "tests/core/test_api.py",
         "tests/core/test_pages.py",
     ],

@@ -3,11 +3,12 @@
 Each test puts load on the stack, breaks one service, repairs it, and prints what clients saw.
 """
 
+import http.client
 import json
-import re
 import socket
 import time
 from dataclasses import dataclass
+from html.parser import HTMLParser
 
 import pytest
 from figures import report
@@ -139,6 +140,38 @@ def test_without_redis_requests_succeed(full_stack, fault):
     assert seen.answers("readyz").slowest <= WITHOUT_REDIS + seen.before("readyz").slowest
     assert fault == "killed" or set(seen.middle("readyz").statuses) == {503}
     assert seen.recovery <= 3
+
+
+@pytest.mark.parametrize("fault", ["stopped", "cut-off", "hung"])
+def test_request_that_meets_a_broken_redis_logs_one_line_with_its_id(full_stack, fault):
+    breaks, repairs = FAULTS[fault]
+    breaks(full_stack, "redis")
+    try:
+        number = full_stack.get("/notes?page=7").getheader("X-Request-ID")
+    finally:
+        repairs(full_stack, "redis")
+        wait_for(lambda: is_ready(full_stack), 60)
+
+    logged = [json.loads(line) for line in full_stack.logs("web") if number in line]
+    assert [(line["level"], line["request_id"]) for line in logged] == [
+        ("WARNING", number),
+        ("INFO", number),
+    ]
+    assert logged[0]["message"].startswith("the cache failed")
+    assert "exc_info" not in logged[0]
+
+
+def test_durations_in_the_log_of_nginx_are_milliseconds(full_stack):
+    """Those of the service are, too: nginx waits for it, and as long for the client."""
+    for path in ("/faults/sleep/0", "/faults/sleep/1"):
+        number = full_stack.get(path).getheader("X-Request-ID")
+        wait_for(lambda found=number: any(found in line for line in full_stack.logs("nginx")), 60)
+        [edge], [service] = (
+            [json.loads(line) for line in full_stack.logs(name) if number in line]
+            for name in ("nginx", "web")
+        )
+        assert isinstance(edge["duration_ms"], int)
+        assert service["duration_ms"] - 2 <= edge["duration_ms"] <= service["duration_ms"] + 900
 
 
 def test_service_recovers_without_a_restart_after_postgres_hangs(full_stack):
@@ -384,14 +417,36 @@ def test_nginx_tells_people_and_programs_that_the_service_is_away(full_stack):
     assert {"type", "title", "detail"} <= json.loads(problem.text).keys()
 
 
-def test_nginx_says_that_a_body_is_too_large(full_stack):
-    """The limit of the stack is 100 MB."""
-    headers = {"Content-Length": "100000001", "Content-Type": "application/json"}
+class Elements(HTMLParser):
+    """The elements of a page in their order, with their classes, from ``main`` on."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "main" or self.found:
+            self.found.append((tag, dict(attrs).get("class"), dict(attrs).get("href")))
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [("text/html,*/*;q=0.8", "text/html; charset=utf-8"), ("*/*", "application/problem+json")],
+)
+def test_nginx_says_that_a_body_is_too_large(full_stack, accept, kind):
+    """The limit of the stack is 100 MB. The page has the elements of those of the service."""
+    headers = {"Content-Length": "100000001", "Accept": accept}
     with socket.create_connection(("127.0.0.1", full_stack.port), timeout=10) as client:
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         client.sendall(f"POST /notes HTTP/1.1\r\nHost: localhost\r\n{head}\r\n".encode())
-        answer = client.recv(65_536).decode()
+        response = http.client.HTTPResponse(client)
+        response.begin()
+        text = response.read().decode()
 
-    assert answer.startswith("HTTP/1.1 413 ")
-    assert "application/problem+json" in answer
-    assert json.loads(re.search(r"\{.*\}", answer, re.DOTALL)[0])["status"] == 413
+    assert response.status == 413
+    assert response.getheader("Content-Type") == kind
+    if kind == "application/problem+json":
+        assert json.loads(text)["status"] == 413
+    else:
+        assert Elements(text).found == Elements(full_stack.get("/none").text).found

@@ -1,15 +1,28 @@
 """The functions of bin/ that decide by what Docker and Compose print, with what they print."""
 
 import json
+import socket
 import sys
 
 import pytest
 from projects import FULL, WITH_ALL, run
 
+PROGRAM = """
+import errno, json
+import checks, commands, replacement, services
+
+def caught(function):
+    try:
+        function()
+    except commands.StepError as error:
+        return str(error)
+    return ""
+"""
+
 
 def call(project, code, **environment):
     """Return what an expression in the modules of bin/ evaluates to."""
-    program = f"import json, checks, commands, replacement, services; print(json.dumps({code}))"
+    program = f"{PROGRAM}\nprint(json.dumps({code}))"
     done = run(sys.executable, "-c", program, cwd=project / "bin", **environment)
     return json.loads(done.stdout)
 
@@ -63,6 +76,37 @@ def test_ports_that_an_owner_adds_are_checked(project, ports):
     fake = "setattr(checks, 'containers', lambda *_: [])"
 
     assert call(project, f"[{fake}, checks.check_ports(json.loads({services!r}))]") == [None, None]
+
+
+@WITH_ALL
+def test_low_port_in_use_is_found_without_root(project):
+    """Only root may listen on such a port, so that whether it is free has to be tried otherwise."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        refuse = "setattr(checks, 'listen', lambda *_: errno.EACCES)"
+        found = call(
+            project,
+            f"[{refuse}, caught(lambda: checks.check_port('127.0.0.1', {port}, 'tcp'))][1]",
+        )
+    free = call(
+        project, f"[{refuse}, caught(lambda: checks.check_port('127.0.0.1', {port}, 'tcp'))][1]"
+    )
+
+    assert found.startswith(f"Another program uses port {port} of 127.0.0.1")
+    assert free == ""
+
+
+@WITH_ALL
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_port_that_the_service_publishes_elsewhere_is_its_own(project, address):
+    ours = {"NetworkSettings": {"Ports": {"8080/tcp": [{"HostIp": "127.0.0.2", "HostPort": "7"}]}}}
+    port = {"target": 8080, "published": "7", "protocol": "tcp", "host_ip": address}
+    services = json.dumps({"nginx": {"ports": [port]}})
+    fake = f"setattr(checks, 'containers', lambda *_: [json.loads({json.dumps(ours)!r})])"
+    used = "setattr(checks, 'listen', lambda *_: errno.EADDRINUSE)"
+
+    code = f"[{fake}, {used}, caught(lambda: checks.check_ports(json.loads({services!r})))][2]"
+    assert call(project, code) == ""
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 Caddy is published on a loopback address of its own, so that its ports can be 80 and 443.
 """
 
+import gzip
 import http.client
 import json
 import re
@@ -43,7 +44,8 @@ def answer(connection, path="/", method="GET", **headers):
     """Return the response, and its text."""
     connection.request(method, path, headers={"Connection": "close", **headers})
     response = connection.getresponse()
-    response.text = response.read().decode()
+    response.content = response.read()
+    response.text = response.content.decode(errors="replace")
     connection.close()
     return response
 
@@ -138,6 +140,26 @@ def test_metrics_are_not_reachable_from_outside(stack):
         assert get(path, Authorization=f"Bearer {token}").status == 404
 
 
+def test_static_files_are_served_as_without_caddy(stack):
+    path = re.search(r'href="(/static/v[0-9a-f]{8}/style\.css)"', get("/").text)[1]
+
+    plain = get(path)
+    compressed = get(path, **{"Accept-Encoding": "gzip"})
+    part = get(path, Range="bytes=0-9")
+    again = get(path, **{"If-None-Match": plain.getheader("ETag")})
+    missing = get(path.replace("style", "none"))
+
+    assert plain.getheader("Cache-Control") == "public, max-age=31536000, immutable"
+    for name in ("Content-Security-Policy", "X-Content-Type-Options", "X-Frame-Options"):
+        assert len(plain.headers.get_all(name)) == 1
+    assert compressed.getheader("Content-Encoding") == "gzip"
+    assert gzip.decompress(compressed.content).decode() == plain.text
+    assert (part.status, part.text) == (206, plain.text[:10])
+    assert again.status == 304
+    assert missing.status == 404
+    assert "immutable" not in missing.getheader("Cache-Control")
+
+
 def test_other_hosts_get_no_certificate_and_no_answer(stack):
     for name in ("evil.example", "x.branch.example", None):
         with pytest.raises(ssl.SSLError, match="alert internal error"):
@@ -210,6 +232,47 @@ def test_invalid_setting_of_caddy_stops_a_deployment(stack):
     assert "ACME_CA: Must be a URL that begins with https://." in failed.stdout
     assert {name: one["Id"] for name, one in stack.containers().items()} == before
     assert get("/livez").status == 200
+
+
+def test_mistake_in_the_caddyfile_stops_a_deployment(stack):
+    """It is found when the image is built."""
+    before = {name: one["Id"] for name, one in stack.containers().items()}
+    caddyfile = stack.project / "caddy/Caddyfile"
+    text = caddyfile.read_text()
+    change(caddyfile, "admin off", "admin of course")
+    try:
+        failed = run("make", "deploy", cwd=stack.project, check=False)
+    finally:
+        caddyfile.write_text(text)
+
+    assert failed.returncode
+    assert "Caddyfile:5" in failed.stdout
+    assert {name: one["Id"] for name, one in stack.containers().items()} == before
+    assert get("/livez").status == 200
+
+
+@with_nginx
+def test_new_definition_of_nginx_fails_no_request_behind_caddy(stack):
+    """Such as a new version of its image: Caddy waits for the new container."""
+    before = stack.containers()["nginx"]["Id"]
+    compose = stack.project / "compose.yaml"
+    head, name, rest = compose.read_text().partition("\n  nginx:\n")
+    compose.write_text(head + name + rest.replace("memory: 512m", "memory: 600m", 1))
+    requests = {
+        "page": lambda number: ("GET", "/", None),
+        "upload": lambda number: ("POST", "/faults/upload", {"number": number}),
+    }
+
+    connect = lambda *_, timeout: Secure("localhost", timeout=60)  # noqa: E731
+    with Load(443, requests, rate=20, keep_alive=True, connect=connect) as load:
+        time.sleep(1)
+        deployed = run("make", "deploy", cwd=stack.project).stdout
+        time.sleep(2)
+
+    report(f"nginx was replaced behind Caddy: {load.outcome}; {load}")
+    assert "definition of nginx has changed" in deployed
+    assert stack.containers()["nginx"]["Id"] != before
+    assert load.failed == []
 
 
 AUTHORITY = """

@@ -102,12 +102,21 @@ def test_nginx_stores_static_files_of_the_current_version(stack):
     assert [asked[number] for number in numbers] == ["", "200", "200"]
 
 
-def test_queries_do_not_reach_the_service_with_a_stored_file(stack):
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        lambda path: f"{path}?a=1",
+        lambda path: path.replace("style", "%73tyle"),
+        lambda path: path.replace("/v", "/./v"),
+    ],
+    ids=["with a query", "encoded", "with a point"],
+)
+def test_other_spellings_of_a_stored_file_do_not_reach_the_service(stack, spelled):
     stack.needs("use_nginx")
     current = stylesheet(stack)[0]
     stack.get(current)
 
-    number = stack.get(f"{current}?a=1").getheader("X-Request-ID")
+    number = stack.get(spelled(current)).getheader("X-Request-ID")
 
     wait_for(lambda: any(number in line for line in stack.logs("nginx")), 60)
     [line] = [line for line in stack.logs("nginx") if number in line]
@@ -291,20 +300,21 @@ def test_gunicorn_is_the_only_program_between_init_and_the_workers(stack):
 def test_requests_above_the_rate_limit_get_429(stack):
     """Missing static files have a limit of their own; those in the cache of nginx have none."""
 
-    def kinds(path):
+    def kinds(path, accept="*/*"):
         with ThreadPoolExecutor(16) as pool:
-            responses = list(pool.map(lambda _: stack.get(path), range(400)))
+            responses = list(pool.map(lambda _: stack.get(path, Accept=accept), range(400)))
         return {(response.status, response.getheader("Content-Type")) for response in responses}
 
     few = {stack.get("/").status for _ in range(50)}
     stored = {status for status, _ in kinds(stylesheet(stack)[0])}
-    missed, many = kinds("/static/none.css"), kinds("/")
+    missed, many, people = kinds("/static/none.css"), kinds("/"), kinds("/", "text/html")
     time.sleep(3)  # until the rate limit allows requests again
 
     page, problem = "text/html; charset=utf-8", "application/problem+json"
     assert few == stored == {200}
     assert missed == {(404, page), (429, problem)}
     assert many == {(200, page), (429, problem)}
+    assert people == {(200, page), (429, page)}
 
 
 def test_build_without_a_lock_fails_with_a_message(engine, bake):

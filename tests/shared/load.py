@@ -85,7 +85,7 @@ class Load:
     """Threads that send requests: shortly after each response, or ``rate`` requests a second.
 
     ``requests`` holds functions of a running number that return method, path and body. With
-    ``keep_alive``, every other thread keeps its connection open. ``watch`` is called with the kind
+    ``keep_alive``, every other thread of each kind keeps its connection open. ``watch`` is called with the kind
     and the path of each request, its response and the body. ``options`` are for each client.
     """
 
@@ -97,13 +97,13 @@ class Load:
         self.answers = {name: Answers() for name in requests}
         self.stopped = threading.Event()
         self.acknowledged = []  # the bodies of requests that returned 201
-        kinds = [(kind, number) for number in range(threads) for kind in requests.items()]
-        self.threads = [
-            threading.Thread(
-                target=self.run, args=(*kind, number, threads, keep_alive and order % 2, order)
-            )
-            for order, (kind, number) in enumerate(kinds)
-        ]
+        self.threads = []
+        for number in range(threads):
+            for place, kind in enumerate(requests.items()):
+                kept = keep_alive and (number + place) % 2
+                order = len(self.threads)
+                arguments = (*kind, number, threads, kept, order)
+                self.threads.append(threading.Thread(target=self.run, args=arguments))
 
     def __enter__(self):
         self.begun = time.monotonic()

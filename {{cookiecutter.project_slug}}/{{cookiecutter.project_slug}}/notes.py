@@ -3,27 +3,26 @@
 from typing import Any
 
 import click
-from flask import Response, url_for
+from flask import Response, abort, url_for
 from marshmallow import Schema, fields
 from marshmallow.validate import Length
 from sqlalchemy import delete, select
-from werkzeug.exceptions import NotFound
 
-from .core.api import LARGEST_ID, Blueprint, PageSchema, page_response, storable
+from .core.api import Blueprint, storable
 {% if cookiecutter.use_redis %}
 from .core.cache import memoize_until_commit
 {% endif %}
 from .core.database import db
+from .core.pages import PageSchema, page_response
 from .models import Note
 
 bp = Blueprint(
     "notes",
     __name__,
     url_prefix="/notes",
-    cli_group=None,
+    cli_group=None,  # flask seed, and not flask notes seed
     description="Short texts with a title",
 )
-ONE = f"/<int(max={LARGEST_ID}):note_id>"
 
 
 class NoteSchema(Schema):
@@ -49,7 +48,7 @@ page_schema = PageSchema()
 
 @bp.get("")
 @bp.arguments(page_schema, location="query", as_kwargs=True)
-@bp.response(200, NotesSchema)
+@bp.response(200, NotesSchema)  # only describes it: page_response() builds the response
 def index(page: int, per_page: int) -> Response:
     """List notes, newest first; the Link header refers to the first, previous and next page."""
     return page_response(".index", newest(page, per_page), page, per_page)
@@ -62,8 +61,7 @@ def newest(page: int, per_page: int) -> list[Any]:
     """Return the notes of a page, and one more if another page follows."""
     notes = select(Note).order_by(Note.id.desc())
     found = db.session.scalars(notes.offset((page - 1) * per_page).limit(per_page + 1))
-    items: list[Any] = note_schema.dump(found, many=True)
-    return items
+    return note_schema.dump(found, many=True)
 
 
 @bp.post("")
@@ -77,18 +75,19 @@ def create(values: dict[str, Any]) -> tuple[Note, dict[str, str]]:
     return note, {"Location": url_for(".show", note_id=note.id)}
 
 
-@bp.get(ONE)
+@bp.get("/<id:note_id>")
 @bp.response(200, note_schema)
 def show(note_id: int) -> Note:
     """Return one note."""
     return db.get_or_abort(Note, note_id)
 
 
-@bp.patch(ONE)
+@bp.patch("/<id:note_id>")
 @bp.arguments(patch_schema)
 @bp.response(200, note_schema)
 def change(values: dict[str, Any], note_id: int) -> Note:
     """Change the fields of a note that the request contains."""
+    # Another change of the note waits until this one is committed.
     note = db.get_or_abort(Note, note_id, get_kwargs={"with_for_update": True})
     for name, value in values.items():
         setattr(note, name, value)
@@ -96,13 +95,13 @@ def change(values: dict[str, Any], note_id: int) -> Note:
     return note
 
 
-@bp.delete(ONE)
+@bp.delete("/<id:note_id>")
 @bp.response(204)
 def remove(note_id: int) -> None:
     """Delete one note."""
     deleted = db.session.execute(delete(Note).where(Note.id == note_id).returning(Note.id))
     if deleted.first() is None:
-        raise NotFound
+        abort(404)
     db.session.commit()
 
 

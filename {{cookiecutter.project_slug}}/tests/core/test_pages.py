@@ -4,13 +4,8 @@ import pytest
 from flask import Flask, Response
 from flask.testing import FlaskClient
 
-from {{ cookiecutter.project_slug }}.core.api import (
-    LAST_PAGE,
-    Blueprint,
-    PageSchema,
-    api,
-    page_response,
-)
+from {{ cookiecutter.project_slug }}.core.api import Blueprint, api
+from {{ cookiecutter.project_slug }}.core.pages import LAST_PAGE, PageSchema, page_response
 
 bp = Blueprint("things", __name__, url_prefix="/test")
 

@@ -1,4 +1,4 @@
-"""JSON resources with Flask-Smorest: limits of a request, problem documents, pages of a list.
+"""JSON resources with Flask-Smorest: limits of a request, and problem documents.
 
 The decorators of a view name the schemas that validate the request and convert the result:
 https://flask-smorest.readthedocs.io
@@ -9,11 +9,11 @@ from typing import Any
 
 import flask_smorest
 from apispec.ext.marshmallow import MarshmallowPlugin
-from flask import Flask, Request, Response, abort, jsonify, url_for
-from marshmallow import EXCLUDE, Schema, ValidationError, fields
-from marshmallow.validate import Range
+from flask import Flask, Request, Response, abort
+from marshmallow import Schema, ValidationError, fields
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import IntegerConverter, Map
 
 from .errors import problem
 
@@ -23,7 +23,6 @@ LARGEST_JSON = 131_072  # bytes
 MOST_BRACKETS = 20_000  # a nested list costs 30 times what a string of its size costs
 MOST_FIELDS = 100  # each unknown field costs an error message, which repeats its name
 LONGEST_NAME = 100
-LAST_PAGE = 500  # a page costs as much as all pages before it
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of characters
 
 
@@ -51,6 +50,14 @@ def init_app(app: Flask) -> None:
     required = {"title": app.name, "version": "1.0.0", "openapi_version": "3.1.0"}
     plugin = MarshmallowPlugin(schema_name_resolver=component_name)
     api.init_app(app, spec_kwargs={**required, "marshmallow_plugin": plugin})
+    app.url_map.converters["id"] = IdConverter
+
+
+class IdConverter(IntegerConverter):
+    """The part of a path such as ``/<id:note_id>``: a number that an INTEGER column can contain."""
+
+    def __init__(self, url_map: Map) -> None:
+        super().__init__(url_map, max=LARGEST_ID)
 
 
 def component_name(schema: Any) -> str:
@@ -86,16 +93,6 @@ class Blueprint(flask_smorest.Blueprint):
         self.register_error_handler(HTTPException, explain)
 
 
-class PageSchema(Schema):
-    """The query parameters of a list; others are ignored."""
-
-    class Meta:
-        unknown = EXCLUDE
-
-    page = fields.Integer(load_default=1, validate=Range(1, LAST_PAGE))
-    per_page = fields.Integer(load_default=20, validate=Range(1, 100))
-
-
 def storable(text: str) -> None:
     """Validate that a text column can store ``text``: no NUL, and no surrogate characters."""
     if UNSTORABLE.search(text):
@@ -127,24 +124,3 @@ def explain(error: HTTPException) -> Response:
         [errors] = data["messages"].values()
         members = {"detail": "Some fields are invalid.", "errors": errors}
     return problem(error, **members)
-
-
-def page_response(
-    endpoint: str, items: list[Any], page: int, per_page: int, **values: Any
-) -> Response:
-    """Return a page of a list, with a ``Link`` header for other pages (RFC 8288).
-
-    If another page follows, ``items`` contains one item more than the page. ``values`` are further
-    variables and query parameters of the URLs in the header.
-    """
-    pages = {"first": 1, "prev": page - 1}
-    if len(items) > per_page and page < LAST_PAGE:
-        pages["next"] = page + 1
-    links = [
-        f'<{url_for(endpoint, page=number, per_page=per_page, **values)}>; rel="{relation}"'
-        for relation, number in pages.items()
-        if number > 0  # page 1 has no previous page
-    ]
-    response = jsonify(items=items[:per_page], page=page, per_page=per_page)
-    response.headers["Link"] = ", ".join(links)
-    return response
