@@ -98,6 +98,10 @@ ELSEWHERE = {
     "make backup": ("tests/running/test_backup.py", 'make(stack, "backup")'),
     "make drill": ("tests/running/test_backup.py", '"drill"'),
     "make restore file=backups/NAME.sql.gz": ("tests/running/test_backup.py", '"restore"'),
+    "make restore": ("tests/running/test_backup.py", '"restore"'),
+    "make deploy replicas=2": ("tests/faults/test_deployments.py", 'f"replicas={number}"'),
+    "make assets": ("tests/options/test_frontend.py", '"make", "lock", "assets"'),
+    "make manifests": ("tests/options/test_kubernetes.py", '"make", "manifests"'),
     "make test-stack": ("tests/running/test_stack.py", "test-stack"),
     "make rollout": ("tests/options/test_kubernetes.py", "rollout"),
     "make secrets": ("tests/options/test_kubernetes.py", "secrets"),
@@ -118,6 +122,8 @@ ELSEWHERE = {
 # Commands that nobody runs but by hand, and why
 BY_HAND = {
     "make bench": "it takes minutes, and measures only on a quiet machine",
+    "make seed run": "it does not end; other tests run `make run` and `flask seed`",
+    "make watch": "it does not end; tests/running/test_stack.py runs what it runs",
     "npm --prefix assets run watch": "it needs npm, and does not end",
     "npm --prefix assets install --save-exact NAME": "it needs npm",
 }
@@ -146,11 +152,11 @@ def test_every_command_is_run_by_a_test(document):
         typed = re.findall(r"^\$ (.+)$", text, re.MULTILINE)
     typed = [re.sub(" {2,}#.*", "", command) for command in typed]  # without comments
     if document in PAGES:
-        known = followed(document)
+        programs = ("docker ", "make ", "uv ", "uvx ", "RATE_LIMIT=")
+        typed += [span for span in spans(text) if span.startswith(programs)]
+        known = [command for page in PAGES for command in followed(page)]
         # No test has a cluster
         typed = [c for c in typed if c not in known and not c.startswith("kubectl ")]
-        programs = ("docker ", "uv ", "uvx ", "RATE_LIMIT=")
-        typed += [span for span in spans(text) if span.startswith(programs)]
     if document.name == "upgrading.md":
         updates = "".join((TEMPLATE / "tests/updates/test_updates.py").read_text().split())
         headings = re.findall("^## (.+)$", text, re.M)
@@ -514,6 +520,28 @@ def test_make_run_serves_the_first_page(project):
     assert "Traceback" not in log.read_text()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "make env",
+        "make lock",
+        "make upgrade",
+        'make revision m="delete notes"',
+        "echo 'print(app.name)' | make shell | grep user",
+        "make worker 2>&1 | grep 'QUEUE_URL is not set'",
+    ],
+)
+def test_command_in_a_sentence_works_without_containers(small, command):
+    run("sh", "-c", command, cwd=small)
+
+
+@pytest.fixture(scope="module")
+def small(cookies_session):
+    """Generate a project, in which tests run commands that need no containers."""
+    options = {"project_slug": "user", "use_worker": True, "use_nginx": False}
+    return cookies_session.bake(extra_context=options).project_path
+
+
 @pytest.fixture(scope="module")
 def production(engine, cookies_session):
     """Deploy a project with all options, as its README describes."""
@@ -632,6 +660,8 @@ class TestProduction:
             ("docker compose exec -T web flask seed", None),
             ("docker compose ps --all", None),
             ("docker ps", None),
+            ("make logs", "timeout 60 make logs | head -1 | grep -q ."),
+            ("make psql", "echo 'SELECT 6 * 7' | make psql | grep 42"),
             ("docker stats", "docker stats --no-stream"),
             ("uv add NAME", "uv add itsdangerous"),
             (

@@ -150,7 +150,7 @@ def test_file_that_cannot_be_written_is_reported_in_one_sentence(hook, tmp_path)
     assert done.returncode == 1
     assert done.stdout == (
         f"shop is not complete: No such file or directory: {tmp_path}/bin/env. "
-        "Mend this, and try again.\n"
+        "Correct this, and try again.\n"
     )
 
 
