@@ -227,7 +227,9 @@ def main():
         write_env()
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        sys.exit(f"{PACKAGE} is not complete: {error.strerror}{where}. Correct this, and try again.")
+        sys.exit(
+            f"{PACKAGE} is not complete: {error.strerror}{where}. Correct this, and try again."
+        )
     print(next_steps(ANSWERS, lock(ANSWERS)))
 
 

@@ -689,6 +689,7 @@ def test_demo_starts_a_service(engine, tmp_path):
     try:
         done = run("make", "demo", cwd=clone, **mine)
         page = urlopen("http://127.0.0.1:8191").read().decode()
+        run(*"make down".split(), cwd=clone / "build/demo", **mine)
     finally:
         free_containers(clone / "build/demo", **mine)
 
