@@ -246,11 +246,12 @@ def test_readme_of_a_project_is_one_page(fresh):
 @each_combination()
 def test_tree_in_the_readme_of_a_project_has_its_files(fresh):
     [tree] = re.findall(r"(?s)```text\n(.*?)```", (fresh / "README.md").read_text())
-    package = fresh / "my_service"
-    for line in tree.replace("core/ in both", "my_service/core/, tests/core/").splitlines():
-        names = re.findall(r"[\w./]+/(?=[ ,])|[\w/]*\w\.\w+|Dockerfile", line.split("  yours")[0])
-        parent = package if line.startswith("    ") else fresh
-        assert [name for name in names if not (parent / name).exists()] == [], line
+    for line in tree.splitlines():
+        paths = line.strip().split("  ")[0]  # what follows says what they are
+        names = re.findall(r"[\w/]+/|[\w/]+\.\w+|Dockerfile", paths)
+        parent = fresh / "my_service" if line.startswith("    ") else fresh
+        assert [name for name in names if not any(parent.rglob(name.rstrip("/")))] == [], line
+        assert names or not paths, line
 
 
 def test_readme_of_the_template_is_short():
@@ -523,6 +524,7 @@ def test_make_run_serves_the_first_page(project):
 @pytest.mark.parametrize(
     "command",
     [
+        "make help",
         "make env",
         "make lock",
         "make upgrade",
