@@ -1,3 +1,4 @@
+{% from "quotes.jinja" import python_string %}
 """All settings, read once from the environment; ``.env.example`` explains them.
 
 If settings are invalid, the process exits here, with one line for each.
@@ -82,8 +83,8 @@ valid_redis = validate.Regexp(
 
 {% endif %}
 # Shown on the pages
-SERVICE_NAME = {{ cookiecutter.__name_as_python_string }}
-SERVICE_DESCRIPTION = {{ cookiecutter.__description_as_python_string }}
+SERVICE_NAME = {{ python_string(cookiecutter.project_name) | trim }}
+SERVICE_DESCRIPTION = {{ python_string(cookiecutter.description) | trim }}
 
 # Only development reads .env. If APP_ENV is neither in the environment nor in .env, this is
 # production.
