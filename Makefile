@@ -35,6 +35,13 @@ lint: .venv/ready ## Check the style of the Python code of the template
 	ruff check benchmarks docs hooks tests tools
 	ruff format --check benchmarks docs hooks tests tools
 
+.PHONY: mutants
+mutants: .venv/ready ## Print the changes of a module that its tests do not notice: make mutants module=core/security.py
+	@test -n "$(module)" || { echo "name a module: make mutants module=core/security.py" >&2; exit 1; }
+	cookiecutter . --no-input --overwrite-if-exists --output-dir build/mutants frontend=htmx \
+		use_worker=true use_metrics=true use_openapi=true
+	python tools/mutate.py build/mutants/my_service $(module) $(line)
+
 .PHONY: bench
 bench: .venv/ready ## Measure a generated service in Docker, and write docs/performance.md
 	python benchmarks/run.py

@@ -48,6 +48,8 @@ OWNED = {
         "tests/core/test_cache_commits.py",
         "tests/core/test_database.py",
         "tests/core/test_timeouts.py",
+        "tests/core/test_database_metrics.py",
+        "tests/test_notes_cache.py",
         "tests/test_migrations.py",
         "tests/test_notes.py",
     ],
@@ -55,6 +57,8 @@ OWNED = {
     "use_redis": [
         PACKAGE / "core/cache.py",
         "tests/core/test_cache.py",
+        "tests/core/test_cache_settings.py",
+        "tests/test_notes_cache.py",
         "tests/core/test_cache_commits.py",
         "tests/core/test_cache_metrics.py",
     ],
@@ -80,6 +84,8 @@ OWNED = {
         PACKAGE / "core/worker.py",
         "tests/core/test_worker.py",
         "tests/core/test_queue.py",
+        "tests/core/test_queue_settings.py",
+        "tests/core/test_queue_metrics.py",
         "tests/test_tasks.py",
     ],
     "use_metrics": [
@@ -93,6 +99,8 @@ OWNED = {
         "tests/core/test_cache_metrics.py",
         "tests/core/test_metrics.py",
         "tests/core/test_metrics_gauges.py",
+        "tests/core/test_database_metrics.py",
+        "tests/core/test_queue_metrics.py",
     ],
     "use_openapi": [
         PACKAGE / "core/openapi.py",

@@ -15,8 +15,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 {% if cookiecutter.use_postgres %}
-from sqlalchemy import Engine, create_engine
-from sqlalchemy.schema import CreateSchema, DropSchema
+from sqlalchemy import Engine, create_engine, text
 {% endif %}
 
 from {{ cookiecutter.project_slug }} import create_app
@@ -26,6 +25,12 @@ from {{ cookiecutter.project_slug }}.core.database import Base, db
 
 os.environ["APP_ENV"] = "development"
 os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe())
+
+
+@pytest.fixture
+def factory() -> Callable[..., Flask]:
+    """Return what creates the application; that of tests/core/ creates one without your code."""
+    return create_app
 
 
 @pytest.fixture
@@ -61,37 +66,41 @@ def new_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     def create() -> str:
         schemas.append(f"test_{secrets.token_hex(8)}")
         with engine.begin() as connection:
-            connection.execute(CreateSchema(schemas[-1]))
+            connection.execute(text(f"CREATE SCHEMA {schemas[-1]}"))
         url = engine.url.update_query_dict({"options": f"-csearch_path={schemas[-1]}"})
         return url.render_as_string(hide_password=False)
 
     yield create
     with engine.begin() as connection:
         for schema in schemas:
-            connection.execute(DropSchema(schema, cascade=True))
+            connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
     engine.dispose()
 
 
 @pytest.fixture(scope="session")
 def database(new_database: Callable[[], str]) -> Iterator[Engine]:
-    """Create all tables once."""
-    url = new_database()
-    app = create_app({"DATABASE_URL": url, "TESTING": True})
+    """Create all tables once, as the migrations do."""
+    app = create_app({"DATABASE_URL": new_database(), "TESTING": True})
     with app.app_context():
         app.extensions["alembic"].upgrade()
-    engine = create_engine(url)
+        if app.extensions["alembic"].compare_metadata():  # test_migrations.py says what is missing
+            Base.metadata.drop_all(db.engine)
+            Base.metadata.create_all(db.engine)
+        engine = db.engine
     yield engine
     engine.dispose()
 
 
 @pytest.fixture
-def make_app(settings: dict[str, Any], database: Engine) -> Iterator[Callable[..., Flask]]:
+def make_app(
+    factory: Callable[..., Flask], settings: dict[str, Any], database: Engine
+) -> Iterator[Callable[..., Flask]]:
     """Create applications with additional settings, on a database with empty tables."""
     url = database.url.render_as_string(hide_password=False)
     apps: list[Flask] = []
 
     def make(**further: Any) -> Flask:
-        apps.append(create_app({"DATABASE_URL": url, **settings, **further}))
+        apps.append(factory({"DATABASE_URL": url, **settings, **further}))
         return apps[-1]
 
     yield make
@@ -105,9 +114,9 @@ def make_app(settings: dict[str, Any], database: Engine) -> Iterator[Callable[..
 
 
 @pytest.fixture
-def make_app(settings: dict[str, Any]) -> Callable[..., Flask]:
+def make_app(factory: Callable[..., Flask], settings: dict[str, Any]) -> Callable[..., Flask]:
     """Create applications with additional settings."""
-    return lambda **further: create_app(settings | further)
+    return lambda **further: factory(settings | further)
 {% endif %}
 
 
@@ -121,19 +130,50 @@ def client(app: Flask) -> FlaskClient:
     return app.test_client()
 
 
+@pytest.fixture(scope="session")
+def production() -> dict[str, str]:
+    """Return the environment of a service in production."""
+    return {
+        "APP_ENV": "production",
+        "SECRET_KEY": secrets.token_hex(),
+        "TRUSTED_HOSTS": "127.0.0.1, .shop.example",
+{% if cookiecutter.use_postgres %}
+        "DATABASE_URL": "postgresql+psycopg://shop@127.0.0.1:1/shop",
+{% endif %}
+{% if cookiecutter.use_redis %}
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+{% endif %}
+{% if cookiecutter.use_worker %}
+        "QUEUE_URL": "redis://127.0.0.1:1/1",
+{% endif %}
+{% if cookiecutter.use_metrics %}
+        "METRICS_TOKEN": secrets.token_hex(),
+{% endif %}
+    }
+
+
 @pytest.fixture
-def problems(tmp_path: Path) -> Callable[[dict[str, str]], dict[str, str]]:
-    """Return the errors in the settings of an environment, by variable; .env is not read."""
+def read_settings(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Return the settings of an environment; .env would be in ``tmp_path``."""
     (tmp_path / "config").symlink_to(Path(__file__).parents[1] / "config")
 
-    def read(environment: dict[str, str]) -> dict[str, str]:
+    def read(environment: dict[str, str]) -> dict[str, Any]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(os, "environ", environment)
-            try:
-                runpy.run_path(str(tmp_path / "config/settings.py"))
-            except SystemExit as stop:
-                lines = str(stop.code).splitlines()[1:]
-                return dict(line.strip().split(": ", 1) for line in lines)
-        return {}
+            return runpy.run_path(str(tmp_path / "config/settings.py"))
 
     return read
+
+
+@pytest.fixture
+def problems(read_settings: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, str]]:
+    """Return the errors in the settings of an environment, by variable."""
+
+    def find(environment: dict[str, str]) -> dict[str, str]:
+        try:
+            read_settings(environment)
+        except SystemExit as stop:
+            return dict(line.strip().split(": ", 1) for line in str(stop).splitlines()[1:])
+        return {}
+
+    return find

@@ -27,3 +27,16 @@ def test_routes_are_collected_once(app: Flask, client: FlaskClient) -> None:
     app.url_map.add(Rule("/later", endpoint="home.index"))
 
     assert client.get("/").text == before
+
+
+def test_error_page_shows_the_error_and_the_id_of_the_request(client: FlaskClient) -> None:
+    response = client.get("/nope")
+
+    assert "<h1>Not Found</h1>" in response.text
+    assert response.headers["X-Request-ID"] in response.text
+
+
+def test_pages_take_their_files_from_the_cdn(app: Flask, client: FlaskClient) -> None:
+    app.config["STATIC_HOST"] = "https://cdn.example.com"
+
+    assert 'href="https://cdn.example.com/static/' in client.get("/nope").text

@@ -65,9 +65,12 @@ def test_list_has_pages(client: FlaskClient) -> None:
         ({}, "title"),
         ({"title": ""}, "title"),
         ({"title": "x" * 201}, "title"),
+        ({"title": "nul \0"}, "title"),
+        ({"title": "half \ud83d"}, "title"),
         ({"title": "x", "body": "nul \0"}, "body"),
         ({"title": "x", "body": "x" * 10_001}, "body"),
         ({"title": "x", "id": 1}, "id"),
+        ({"title": "x", "created_at": "2026-01-01T00:00:00+00:00"}, "created_at"),
     ],
 )
 def test_invalid_note_is_rejected(client: FlaskClient, body: Any, field: str) -> None:

@@ -3,6 +3,8 @@ import logging
 import pytest
 from flask import Flask
 
+from config.celery import beat_schedule
+
 from {{ cookiecutter.project_slug }}.tasks import example
 
 
@@ -18,4 +20,5 @@ def test_each_entry_of_the_schedule_is_a_task(app: Flask) -> None:
     celery = app.extensions["celery"]
     celery.loader.import_default_modules()
 
-    assert {entry["task"] for entry in celery.conf.beat_schedule.values()} <= set(celery.tasks)
+    assert celery.conf.beat_schedule == beat_schedule
+    assert {entry["task"] for entry in beat_schedule.values()} <= set(celery.tasks)

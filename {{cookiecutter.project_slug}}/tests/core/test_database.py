@@ -1,3 +1,4 @@
+import re
 import socket
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -6,11 +7,21 @@ from time import monotonic
 
 import pytest
 from flask import Flask
-from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table, func, select, text
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Integer,
+    MetaData,
+    Table,
+    func,
+    select,
+)
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
-from {{ cookiecutter.project_slug }}.core.database import UTCDateTime, db, engine_options
+from {{ cookiecutter.project_slug }}.core.database import Base, UTCDateTime, db
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
 
@@ -57,6 +68,8 @@ def test_time_is_stored_in_utc_and_needs_a_time_zone(app: Flask) -> None:
         stored = db.session.execute(select(events.c.time)).scalar_one()
 
         assert (stored, stored.tzinfo) == (NOON, UTC)
+        db.session.execute(events.update().values(time=None))
+        assert db.session.execute(select(events.c.time)).scalar_one() is None
         with pytest.raises(StatementError, match="needs a time zone"):
             db.session.execute(events.insert().values(time=datetime(2026, 1, 1)))
 
@@ -89,37 +102,42 @@ def test_readiness_fails_while_the_server_hangs(app: Flask, make_app: Callable[.
         begin = monotonic()
         bad = make_app(DATABASE_URL=url).test_client().get("/readyz")
 
-    assert monotonic() - begin < 20  # on a busy machine; without a timeout, it takes minutes
+    assert monotonic() - begin < 60  # without a timeout, it takes minutes
     assert bad.status_code == 503
     assert (good.json or {})["checks"]["postgres"] == "ok"
     assert (bad.json or {})["checks"]["postgres"] == "failing"
 
 
-def test_engine_has_timeouts_and_a_connection_for_each_thread() -> None:
-    url = "postgresql+psycopg://me@localhost/mine?options=-csearch_path%3Dtheirs"
+def test_connection_that_is_lost_after_the_last_query_is_replaced(app: Flask) -> None:
+    with app.app_context():
+        db.session.execute(events.insert())
+        driver = db.session.connection().connection.driver_connection
+        assert driver
+        driver.close()
+    with app.app_context():
+        assert db.session.scalar(select(func.count()).select_from(events)) == 0
 
-    options = engine_options(url, threads=4)
 
-    assert 4 <= options["pool_size"] <= options["pool_size"] + options["max_overflow"] <= 8
-    assert options["pool_timeout"] + options["connect_args"]["connect_timeout"] <= 5
-    assert options["connect_args"]["tcp_user_timeout"] <= 3_000
-    assert "search_path=theirs" in options["connect_args"]["options"]
+def test_constraints_have_names() -> None:
+    tables = MetaData(naming_convention=Base.metadata.naming_convention)
+    Table("shelves", tables, Column("id", Integer, primary_key=True))
+    books = Table(
+        "books",
+        tables,
+        Column("id", Integer, primary_key=True),
+        Column("code", Integer, CheckConstraint("code > 0", "positive"), unique=True),
+        Column("shelf_id", ForeignKey("shelves.id"), index=True),
+    )
 
+    statements = str(CreateTable(books)), *(str(CreateIndex(index)) for index in books.indexes)
 
-def test_statements_have_a_timeout_and_closed_connections_are_replaced(app: Flask) -> None:
-    with app.app_context(), db.engine.connect() as other:
-        if db.engine.dialect.name != "postgresql":
-            pytest.skip("SQLite has no server")
-        limits = []
-        for statement in ("SELECT", "SET LOCAL statement_timeout = '30s'", "COMMIT"):
-            db.session.execute(text(statement))
-            limits.append(db.session.scalar(text("SHOW statement_timeout")))
-        lost = db.session.scalar(text("SELECT pg_backend_pid()"))
-        db.session.commit()
-        other.execute(text(f"SELECT pg_terminate_backend({lost})"))
-
-        assert limits == ["3s", "30s", "3s"]
-        assert db.session.scalar(text("SELECT pg_backend_pid()")) != lost
+    assert set(re.findall(r"(?:CONSTRAINT|INDEX) (\w+)", "".join(statements))) == {
+        "ck_books_positive",
+        "fk_books_shelf_id_shelves",
+        "ix_books_shelf_id",
+        "pk_books",
+        "uq_books_code",
+    }
 
 
 def test_valid_url_is_required_in_production(problems: Callable[..., dict[str, str]]) -> None:

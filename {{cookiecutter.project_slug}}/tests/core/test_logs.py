@@ -2,6 +2,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator
+from time import perf_counter, sleep
 
 import pytest
 from flask import Flask, Response, request, stream_with_context
@@ -62,17 +63,20 @@ def test_request_is_logged_with_its_fields(app: Flask, client: FlaskClient, outp
         yield "sold"
 
     def sell() -> Response:
+        sleep(0.05)
         logs.add_fields(customer=7, name="Ada")
         return Response(stream_with_context(stream()), headers={"X-Request-ID": "of-the-view"})
 
     app.add_url_rule("/tést", view_func=sell)
     logs.configure("INFO", "json")
+    begin = perf_counter()
     response = client.get("/tést?q=1")
+    took = perf_counter() - begin
 
     line, streaming = map(json.loads, output())
     fields = ("method", "path", "status", "remote_addr", "customer", "name_")
     assert [line[field] for field in fields] == ["GET", "/tést", 200, "127.0.0.1", 7, "Ada"]
-    assert line["duration_ms"] > 0
+    assert 50 <= line["duration_ms"] <= 1000 * took
     assert line["request_id"] == streaming["request_id"] != "of-the-view"
     assert response.headers.getlist("X-Request-ID") == [line["request_id"]]
 
@@ -88,3 +92,20 @@ def test_only_failed_probes_are_logged(app: Flask, client: FlaskClient, output: 
     assert reason["message"] == "bad is not ready: division by zero"
     assert line["message"] == "GET /readyz 503"
     assert reason["request_id"] == line["request_id"]
+
+
+def test_line_outside_of_a_request_has_no_request_id(app: Flask, output: Output) -> None:
+    logs.configure("INFO", "json")
+    with app.app_context():
+        shop.info("a command")
+
+    [line] = map(json.loads, output())
+    assert line["message"] == "a command"
+    assert "request_id" not in line
+
+
+def test_development_server_does_not_log_requests_again(app: Flask, output: Output) -> None:
+    logs.configure("INFO", "json")
+    logging.getLogger("werkzeug").info("GET /")
+
+    assert output() == []

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import flask
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -40,6 +41,7 @@ def test_document_describes_each_view(app: Flask, client: FlaskClient) -> None:
     assert document["openapi"] == "3.1.0"
     assert document["info"]["title"] == app.config["SERVICE_NAME"]
     assert described >= {("get", "/livez"), ("get", "/readyz")}
+    assert document["paths"]["/readyz"]["get"]["responses"].keys() >= {"200", "503", "4XX"}
     assert references(document) <= parts
 
 
@@ -71,7 +73,9 @@ def test_what_describes_a_resource_validates_its_requests(app: Flask, client: Fl
 def test_page_is_shown_in_development_only(
     make_app: Callable[..., Flask], production: bool
 ) -> None:
-    client = make_app(PRODUCTION=production).test_client()
+    app = make_app(PRODUCTION=production)
+    app.register_blueprint(flask.Blueprint("pages", app.name, template_folder="templates"))
+    client = app.test_client()
 
     page = client.get("/openapi")
 

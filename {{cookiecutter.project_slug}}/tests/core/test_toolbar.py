@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -13,12 +14,21 @@ def _keep_logging(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.fixture
+def factory(factory: Callable[..., Flask]) -> Callable[..., Flask]:
+    """Add a page to the application."""
+
+    def create(settings: dict[str, Any]) -> Flask:
+        app = factory(settings)
+        app.add_url_rule("/", view_func=lambda: "<body></body>")
+        return app
+
+    return create
+
+
 @pytest.mark.parametrize("debug", [True, False])
 def test_toolbar_is_shown_in_debug_mode_only(make_app: Callable[..., Flask], debug: bool) -> None:
-    app = make_app(TESTING=False, DEBUG=debug)
-    app.add_url_rule("/test", view_func=lambda: "<body></body>")
-
-    response = app.test_client().get("/test")
+    response = make_app(TESTING=False, DEBUG=debug).test_client().get("/")
 
     assert ('id="flDebug"' in response.text) is debug
     assert ("'unsafe-inline'" in response.headers["Content-Security-Policy"]) is debug
