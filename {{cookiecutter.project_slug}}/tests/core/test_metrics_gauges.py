@@ -15,9 +15,14 @@ from config import gunicorn
 ROOT = Path(__file__).parents[2]
 PROCESS = """
 import sys
-from {{ cookiecutter.project_slug }} import create_app
-client = create_app({"METRICS_TOKEN": None, "TESTING": True}).test_client()
-print([client.get(path).text for path in sys.argv[1:]][-1])
+from flask import Flask
+from {{ cookiecutter.project_slug }} import core
+app = Flask("{{ cookiecutter.project_slug }}")
+app.config.from_object("config.settings")
+app.config.from_mapping(METRICS_TOKEN=None, TESTING=True, DATABASE_URL="sqlite://")
+core.init_app(app)
+client = app.test_client()
+print([client.get(path, headers={"Accept": "application/json"}).text for path in sys.argv[1:]][-1])
 """
 
 Labels = dict[str, str]
