@@ -48,6 +48,7 @@ OWNED = {
         "tests/core/test_cache_commits.py",
         "tests/core/test_database.py",
         "tests/core/test_timeouts.py",
+        "tests/core/test_migration_lock.py",
         "tests/core/test_database_metrics.py",
         "tests/test_notes_cache.py",
         "tests/test_migrations.py",

@@ -11,7 +11,8 @@ import pytest
 import redis
 from flask import Flask
 
-from {{ cookiecutter.project_slug }}.core.cache import JSONSerializer, cache, invalidate
+from {{ cookiecutter.project_slug }}.core import cache as caching
+from {{ cookiecutter.project_slug }}.core.cache import cache
 
 calls = count()
 
@@ -36,7 +37,7 @@ def test_result_is_cached_for_each_argument_until_invalidated(app: Flask) -> Non
     with app.app_context():
         first, second = call("a"), call("b")
         cached = [call("a"), call("b")]
-        invalidate(call)
+        caching.invalidate(call)
         later = {call("a"), call("b")}
 
     assert cached == [first, second]
@@ -51,7 +52,7 @@ def test_invalidation_during_a_call_is_effective(app: Flask) -> None:
         found = values[-1]
         if found == "old":
             values.append("new")
-            invalidate(read)
+            caching.invalidate(read)
         return found
 
     with app.app_context():
@@ -66,7 +67,7 @@ def test_request_logs_once_that_redis_is_away(
     @app.get("/test")
     def view() -> list[str]:
         first, second = call("a"), call("a")
-        invalidate(call)
+        caching.invalidate(call)
         return [first, second]
 
     texts = [app.test_client().get("/test").text for _ in range(2)]
@@ -109,7 +110,7 @@ def test_readiness_fails_while_redis_hangs(
 
 @pytest.mark.parametrize("stored", [b"", b"\x80\x05.", b"!\x80", b"{", b"[" * 99_999, b"\xff"])
 def test_value_that_is_not_json_is_ignored(stored: bytes) -> None:
-    serializer = JSONSerializer()
+    serializer = caching.JSONSerializer()
 
     assert serializer.loads(stored) is None
     assert serializer.loads(serializer.dumps({"ü": [1, None]})) == {"ü": [1, None]}
