@@ -1,9 +1,6 @@
-"""Change one module of a generated project in many small ways, and print what no test notices.
+"""Print which small changes of a module no test notices: ``mutate.py PROJECT MODULE [LINE]``.
 
-    python tools/mutate.py PROJECT MODULE [LINE]
-
-Each mutant is one change, such as a deleted statement or another number. The module's own tests
-run first, then the others, until one fails; with LINE, only that line is changed.
+The module's own tests run first, then the others, until one fails.
 """
 
 import ast
@@ -132,8 +129,7 @@ def passes(project: Path, module: Path, seconds: float) -> bool:
 def main(project: Path, name: str, line: str = "") -> None:
     """Try all mutants of a module."""
     [module] = [file for file in project.rglob(name) if ".venv" not in file.parts]
-    source, survived, count = module.read_text(), 0, 0
-    begin = time.monotonic()
+    source, survived, count, begin = module.read_text(), 0, 0, time.monotonic()
     assert passes(project, module, 600), "the tests have to pass before a change"
     seconds = 30 + 3 * (time.monotonic() - begin)
     try:
