@@ -86,10 +86,11 @@ def test_low_port_in_use_is_found_without_root(project):
         refuse = "setattr(checks, 'listen', lambda *_: errno.EACCES)"
         found = call(
             project,
-            f"[{refuse}, caught(lambda: checks.check_port('127.0.0.1', {port}, 'tcp'))][1]",
+            f"[{refuse}, caught(lambda: checks.check_port('127.0.0.1', {port}, 'tcp', False))][1]",
         )
     free = call(
-        project, f"[{refuse}, caught(lambda: checks.check_port('127.0.0.1', {port}, 'tcp'))][1]"
+        project,
+        f"[{refuse}, caught(lambda: checks.check_port('127.0.0.1', {port}, 'tcp', False))][1]",
     )
 
     assert found.startswith(f"Another program uses port {port} of 127.0.0.1")

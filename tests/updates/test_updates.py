@@ -138,7 +138,7 @@ def create(template, tmp_path, shell):
 
 HELLO = '''"""Greetings."""
 
-from flask import Blueprint
+from flask import Blueprint, render_template
 
 from .core import logs
 
@@ -149,8 +149,20 @@ bp = Blueprint("about", __name__)
 def hello() -> str:
     """Greet."""
     logs.add_fields(greeting=True)
-    return "Hello"
+    return render_template("hello.html", names=[])
 '''
+HELLO_PAGE = """{% extends "base.html" %}
+{% block main %}
+<h1>{{ config.GREETING }} {{ names | list }}</h1>
+{% endblock %}
+"""
+SETTING = """
+# The greeting of the page
+GREETING = env.str("GREETING", "Hello")
+
+try:
+    env.seal()
+"""
 QUERY = """from sqlalchemy import select
 
 from .core import logs
@@ -158,7 +170,7 @@ from .core.database import db
 from .models import Note
 """
 HELLO_AUTHORS = HELLO.replace("\nfrom .core import logs\n", QUERY).replace(
-    '"Hello"', 'f"Hello {list(db.session.scalars(select(Note.author)))}"'
+    "names=[]", "names=db.session.scalars(select(Note.author))"
 )
 TEST = '''"""Greetings."""
 
@@ -211,13 +223,28 @@ def register(project):
     change(factory, "    return app", "    app.register_blueprint(about.bp)\n    return app")
 
 
+def adapt_tests(project):
+    """Let the tests expect the setting and the header that the owner has changed."""
+    change(project / "tests/test_production.py", "timedelta(hours=12)", "timedelta(hours=6)")
+    change(project / "tests/core/test_security.py", "usb=()", "usb=(self)")
+
+
 def edit(project, options):
-    """Add a blueprint with a test, a setting, a dependency, a script and a migration."""
+    """Add a page with a test, a setting, a dependency, a script, a column and a migration."""
     register(project)
     old = not (project / "shop/core").exists()  # a project of the release before
     core = "" if old else "core/"
     change(project / f"shop/{core}security.py", "usb=()", "usb=(self)")
-    change(project / "config/settings.py", "timedelta(hours=12)", "timedelta(hours=6)")
+    settings = project / "config/settings.py"
+    change(settings, "timedelta(hours=12)", "timedelta(hours=6)")
+    change(settings, "\ntry:\n    env.seal()\n", SETTING)
+    change(project / "compose.yaml", "      LOG_FORMAT:", "      GREETING:\n      LOG_FORMAT:")
+    example = project / ".env.example"
+    blocks = example.read_text().split("\n\n")
+    place = next(n for n, block in enumerate(blocks, 1) if "FLASK_DEBUG=" in block)
+    blocks.insert(place, "# The greeting of the page\n# GREETING=Hello")
+    example.write_text("\n\n".join(blocks))
+    (project / "shop/templates/hello.html").write_text(HELLO_PAGE)
     toml = project / "pyproject.toml"  # in alphabetical order, as `uv add` does
     added = re.sub('( +"flask>=.*\n)', r'\1    "flask-wtf>=1.2",\n', toml.read_text())
     toml.write_text(added)
@@ -237,6 +264,8 @@ def edit(project, options):
     (project / "release.sh").write_text(script)
     (project / "shop/about.py").write_text(hello)
     (project / "tests/test_hello.py").write_text(test)
+    if not old:
+        adapt_tests(project)
     commit(project, "Ours")
 
 
@@ -246,6 +275,7 @@ def follow_changelog(project, shell):
     shell(project, take_theirs)
     register(project)
     shell(project, change_imports)
+    adapt_tests(project)
     assert git(project, "diff", "--name-only", "--diff-filter=U").split() == ["shop/__init__.py"]
     return steps  # for projects with a worker
 

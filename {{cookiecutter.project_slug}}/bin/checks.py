@@ -97,9 +97,9 @@ def check_ports(services: dict[str, Any]) -> None:
         ours = published_by(name)
         for port in service.get("ports", []):
             number = port.get("published", "")
-            # Without a number, Docker chooses a free port.
-            if number.isdigit() and (number, port["protocol"]) not in ours:
-                check_port(host_of(port), int(number), port["protocol"])
+            if number.isdigit():  # without a number, Docker chooses a free port
+                protocol = port["protocol"]
+                check_port(host_of(port), int(number), protocol, (number, protocol) in ours)
 
 
 def published_by(service: str) -> set[tuple[str, str]]:
@@ -117,11 +117,13 @@ def host_of(port: dict[str, Any]) -> str:
     return port.get("host_ip", "0.0.0.0")  # noqa: S104
 
 
-def check_port(host: str, port: int, protocol: str) -> None:
-    """Fail if Docker could not listen on a port of this machine."""
+def check_port(host: str, port: int, protocol: str, is_ours: bool) -> None:
+    """Fail if Docker could not listen on a port, unless it does so now for this service."""
     problem = listen(host, port, protocol)
     if problem == errno.EADDRNOTAVAIL:
         raise StepError(f"BIND_ADDRESS in .env is {host}, which is no address of this machine.")
+    if is_ours:
+        return
     # Only root may listen on low ports, but everybody may connect to them.
     if problem == errno.EADDRINUSE or (problem == errno.EACCES and responds(host, port)):
         where = f"port {port} of {host}"

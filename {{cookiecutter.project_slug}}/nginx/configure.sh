@@ -13,6 +13,8 @@ envsubst "$names" </nginx/nginx.conf.template >/tmp/nginx.conf
 sh /nginx/servers.sh
 nginx -t -q -c /tmp/nginx.conf
 if [ "${1:-}" != --check ]; then
-    cp /tmp/nginx.conf /var/cache/nginx/nginx.conf.new # it may fail, when the disk is full
-    mv /var/cache/nginx/nginx.conf.new /var/cache/nginx/nginx.conf
+    cd /var/cache/nginx
+    cp /tmp/nginx.conf nginx.conf.new # it may fail, when the disk is full
+    [ ! -e nginx.conf ] || cp nginx.conf nginx.conf.former # for reload.sh
+    mv nginx.conf.new nginx.conf
 fi

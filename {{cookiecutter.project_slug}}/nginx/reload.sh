@@ -1,6 +1,6 @@
 #!/bin/sh
 # Load the configuration again; with --wait, wait until the earlier workers have finished their
-# requests.
+# requests. If nginx refuses the configuration, the former one is put back.
 set -eu
 
 workers() { # grep fails if a process ends before it is read
@@ -15,6 +15,7 @@ attempts=100 # ten seconds
 until workers | grep -qvxF "$earlier"; do
     attempts=$((attempts - 1))
     if [ "$attempts" -eq 0 ]; then
+        mv -f /var/cache/nginx/nginx.conf.former /var/cache/nginx/nginx.conf || true
         echo "nginx has not loaded the configuration: see its log." >&2
         echo "If the key of a zone has changed, give the zone another name." >&2
         exit 1

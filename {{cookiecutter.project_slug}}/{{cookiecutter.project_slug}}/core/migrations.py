@@ -1,4 +1,4 @@
-"""Migrations with Flask-Alembic, one at a time: ``flask db upgrade``, ``revision``, ``downgrade``."""
+"""Migrations with Flask-Alembic, one at a time: ``flask db upgrade``, ``flask db revision``."""
 
 from typing import Any
 

@@ -1,11 +1,23 @@
-"""Security headers and proxies; ``config/settings.py`` sets hosts, cookies and size limits."""
+"""Security headers and trusted proxies; hosts, cookies and sizes are in ``config/settings.py``."""
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+POLICY = [
+    "default-src 'self'",
+    "base-uri 'self'",
+    "form-action 'self'",
+    "frame-ancestors 'none'",
+    "object-src 'none'",
+{% if cookiecutter.frontend == "hotwire" %}
+    # The style of Turbo's progress bar; if it changes, the browser's console shows the new hash
+    "style-src 'self' 'sha256-WAyOw4V+FqDc35lQPyRADLBWbuNK8ahvYEaQIYF1+Ps='",
+{% endif %}
+]
 # Recommended by the OWASP Secure Headers Project: https://owasp.org/www-project-secure-headers/
 HEADERS = {
     "Cache-Control": "no-store",
+    "Content-Security-Policy": "; ".join(POLICY),
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -19,17 +31,8 @@ HEADERS = {
 
 def init_app(app: Flask) -> None:
     """Add the headers to every response, and trust the proxies in front."""
-    headers = all_headers(app)
-
-    @app.after_request
-    def add_headers(response: Response) -> Response:
-        """Add each header that the view has not set itself."""
-        missing = {name: headers[name] for name in headers if name not in response.headers}
-        response.headers.extend(missing)
-        if request.is_secure:  # over HTTP, browsers ignore it: RFC 6797, section 7.2
-            response.headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
-        return response
-
+    app.extensions["security_headers"] = all_headers(app)
+    app.after_request(add_headers)
     if proxies := app.config["TRUSTED_PROXIES"]:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies
@@ -37,22 +40,17 @@ def init_app(app: Flask) -> None:
 
 
 def all_headers(app: Flask) -> dict[str, str]:
-    """Return the headers, with the policy for the files of this service and of ``STATIC_HOST``."""
-    return HEADERS | {"Content-Security-Policy": policy(app.config["STATIC_HOST"])}
+    """Return the headers; the policy allows the files of ``STATIC_HOST`` too, if it is set."""
+    sources = f"src 'self' {app.config['STATIC_HOST']}".strip()
+    policy = HEADERS["Content-Security-Policy"].replace("src 'self'", sources)
+    return HEADERS | {"Content-Security-Policy": policy}
 
 
-def policy(static_host: str) -> str:
-    """Return the Content-Security-Policy; ``static_host`` may be empty."""
-    sources = f"'self' {static_host}".strip()
-    directives = [
-        f"default-src {sources}",
-        "base-uri 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-        "object-src 'none'",
-{% if cookiecutter.frontend == "hotwire" %}
-        # The style of Turbo's progress bar; if it changes, the browser's console shows the new hash
-        f"style-src {sources} 'sha256-WAyOw4V+FqDc35lQPyRADLBWbuNK8ahvYEaQIYF1+Ps='",
-{% endif %}
-    ]
-    return "; ".join(directives)
+def add_headers(response: Response) -> Response:
+    """Add each header that the view has not set itself."""
+    headers = current_app.extensions["security_headers"]
+    missing = {name: headers[name] for name in headers if name not in response.headers}
+    response.headers.extend(missing)
+    if request.is_secure:  # over HTTP, browsers ignore it: RFC 6797, section 7.2
+        response.headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
+    return response
