@@ -1,14 +1,13 @@
-import logging
 import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import MagicMock
 
-import celery
 import pytest
-from celery import shared_task, signals
+from celery import Celery, shared_task, signals
 from flask import Flask
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from {{ cookiecutter.project_slug }}.core import worker
 
@@ -35,13 +34,13 @@ SETTINGS = {
     },
 }
 
-threads: list[int] = []
+apps: list[Celery] = []
 
 
 @shared_task
 def remember() -> None:
-    """Store the thread in which the job runs."""
-    threads.append(threading.get_ident())
+    """Store the application of the task."""
+    apps.append(remember.app)
 
 
 def test_settings_of_celery_are_in_effect(make_app: Callable[..., Flask]) -> None:
@@ -68,8 +67,7 @@ def test_task_belongs_to_the_service_in_each_thread(app: Flask) -> None:
     thread.start()
     thread.join()
 
-    assert threads.pop() == thread.ident
-    assert celery.current_app.main == app.name
+    assert apps.pop() is app.extensions["celery"]
 
 
 CLIENT = "pool.acquire.return_value.__enter__.return_value.default_channel.client"
@@ -104,7 +102,7 @@ def test_full_queue_refuses_a_job(full: Flask) -> None:
     response = full.test_client().get("/enqueue")
 
     assert response.status_code == 503
-    assert threads == []
+    assert apps == []
 
 
 def test_full_queue_accepts_what_is_repeated(full: Flask) -> None:
@@ -124,15 +122,17 @@ def test_queue_that_hangs_is_unavailable(make_app: Callable[..., Flask]) -> None
     assert response.status_code == 503
 
 
-def test_worker_keeps_the_logging_of_the_service() -> None:
-    pool, root = logging.getLogger("multiprocessing"), logging.getLogger()
-    before = [*root.handlers]
+def test_queue_that_stops_to_respond_is_unavailable(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(_: Celery) -> None:
+        raise RedisTimeoutError
 
-    assert signals.setup_logging.send(sender=None)
+    app = make_app(QUEUE_URL="memory://")
+    app.add_url_rule("/enqueue", view_func=lambda: remember.delay().id)
+    monkeypatch.setattr("{{ cookiecutter.project_slug }}.core.worker.is_full", hang)
 
-    assert root.handlers == before
-    assert pool.handlers == before
-    pool.handlers.clear()
+    assert app.test_client().get("/enqueue").status_code == 503
 
 
 def test_heartbeat_touches_the_file_of_the_health_check() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from time import monotonic, perf_counter, sleep
 
 import pytest
-from celery import shared_task
+from celery import shared_task, signals
 from celery.contrib.testing.worker import start_worker
 from celery.exceptions import SoftTimeLimitExceeded
 from flask import Flask, g
@@ -130,3 +130,14 @@ def test_commands_of_celery_need_a_queue(monkeypatch: pytest.MonkeyPatch) -> Non
     celery = runpy.run_module("{{ cookiecutter.project_slug }}.make_celery")["celery"]
     assert celery.tasks[collect.name]
     assert celery.conf.broker_transport_options == options | {"socket_timeout": None}
+
+
+def test_worker_keeps_the_logging_of_the_service() -> None:
+    pool, root = logging.getLogger("multiprocessing"), logging.getLogger()
+    before = [*root.handlers]
+
+    assert signals.setup_logging.send(sender=None)
+
+    assert root.handlers == before
+    assert pool.handlers == before
+    pool.handlers.clear()
