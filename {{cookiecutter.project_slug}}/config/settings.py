@@ -75,7 +75,7 @@ def validate_address(address: str) -> None:
 
 # Regexp() compares from the beginning of the text, and $ is its end.
 {% if cookiecutter.use_redis or cookiecutter.use_worker %}
-# The user and the password, the host or an [IPv6 address], the port, the database, the options
+# The user and the password, the host or an [IPv6 address], the port, a number, the options
 valid_redis = validate.Regexp(
     r"rediss?://([^@/]*@)?(\[[^\]]+\]|[^@/:]+)(:\d+)?(/\d*)?(\?.*)?$",
     error="Must be like redis://:password@host:6379/0.",

@@ -17,12 +17,12 @@ PROCESS = """
 import sys
 from flask import Flask
 from {{ cookiecutter.project_slug }} import core
-app = Flask("{{ cookiecutter.project_slug }}")
+app = Flask("{{ cookiecutter.project_slug }}", instance_path=sys.argv[1])
 app.config.from_object("config.settings")
-app.config.from_mapping(METRICS_TOKEN=None, TESTING=True, DATABASE_URL="sqlite://")
+app.config.from_mapping(METRICS_TOKEN=None, TESTING=True)
 core.init_app(app)
 client = app.test_client()
-print([client.get(path, headers={"Accept": "application/json"}).text for path in sys.argv[1:]][-1])
+print([client.get(path, headers={"Accept": "application/json"}).text for path in sys.argv[2:]][-1])
 """
 
 Labels = dict[str, str]
@@ -51,7 +51,7 @@ def test_start_is_that_of_the_application(make_app: Callable[..., Flask]) -> Non
 
 def test_metrics_are_those_of_all_processes(tmp_path: Path) -> None:
     env = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    process = [sys.executable, "-c", PROCESS]
+    process = [sys.executable, "-c", PROCESS, str(tmp_path / "instance")]
 
     for paths in (["/nope", "/nope"], ["/nope", "/metrics"]):
         text = subprocess.check_output([*process, *paths], cwd=ROOT, env=env, text=True)

@@ -25,7 +25,7 @@ def engine_without_timeouts(engine: Engine) -> Engine:
 
 
 def lock(connection: Connection) -> None:
-    """Wait 5 minutes for other migrations, but 5 seconds for a table: queries queue behind it."""
+    """Wait 5 minutes for other migrations, but 5 seconds for a table: queries wait behind it."""
     connection.exec_driver_sql("SET LOCAL lock_timeout = '5min'")
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
     connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
