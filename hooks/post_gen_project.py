@@ -27,6 +27,7 @@ OWNED = {
         "deploy/kubernetes/worker.yaml",
         "docs/kubernetes.md",
         "nginx/kustomization.yaml",
+        "tests/core/test_metrics_pods.py",
     ],
     "use_postgres": [
         "deploy/kubernetes/migrate.yaml",
@@ -100,6 +101,7 @@ OWNED = {
         "tests/core/test_cache_metrics.py",
         "tests/core/test_metrics.py",
         "tests/core/test_metrics_gauges.py",
+        "tests/core/test_metrics_pods.py",
         "tests/core/test_database_metrics.py",
         "tests/core/test_queue_metrics.py",
     ],
