@@ -102,7 +102,8 @@ def test_settings_are_documented_and_in_compose(problems: Callable[..., dict[str
     compose = [(ROOT / file).read_text() for file in ("compose.yaml", "compose.override.yaml")]
     web = "".join(re.findall(r"(?ms)^  web:.*?(?=^ {0,2}\w|\Z)", text)[0] for text in compose)
     undocumented = environment.missing - set(documented)
-    by_compose = {"BIND_ADDRESS", "HTTP_PORT", "PORT", "WEB_REPLICAS"}
+    own = re.findall(r"(?m)^ +(?:- \$|replicas:).*", "\n".join(compose))  # ports and replicas
+    by_compose = {"PORT", *re.findall(r"\$\{(\w+)", "".join(own))}
     not_passed = environment.missing - by_compose - set(re.findall(r"(?m)^      (\w+):", web))
     assert {"LOG_LEVEL", "SECRET_KEY"} <= environment.missing
     assert not undocumented, f"add {undocumented} to .env.example"
