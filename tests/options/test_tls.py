@@ -145,7 +145,7 @@ def test_static_files_are_served_as_without_caddy(stack):
 
     plain = get(path)
     compressed = get(path, **{"Accept-Encoding": "gzip"})
-    part = get(path, Range="bytes=0-9")
+    part = get(path.replace("style.css", "photo.jpg"), Range="bytes=0-9")
     again = get(path, **{"If-None-Match": plain.getheader("ETag")})
     missing = get(path.replace("style", "none"))
 
@@ -154,7 +154,7 @@ def test_static_files_are_served_as_without_caddy(stack):
         assert len(plain.headers.get_all(name)) == 1
     assert compressed.getheader("Content-Encoding") == "gzip"
     assert gzip.decompress(compressed.content).decode() == plain.text
-    assert (part.status, part.text) == (206, plain.text[:10])
+    assert (part.status, len(part.content)) == (206, 10)
     assert again.status == 304
     assert missing.status == 404
     assert "immutable" not in missing.getheader("Cache-Control")

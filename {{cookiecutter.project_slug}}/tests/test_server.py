@@ -30,6 +30,7 @@ def server(
         port = free.getsockname()[1]
     folder = tmp_path_factory.mktemp("server")
     env = os.environ | production | {"PORT": str(port), "WEB_CONCURRENCY": "2"}
+    env |= {"FLASK_DEBUG": "0", "TRUSTED_PROXIES": "0"}  # in the container, they are set
     with (folder / "log").open("w") as out:
         process = subprocess.Popen(GUNICORN, cwd=ROOT, env=env, stdout=out, stderr=out)
     while process.poll() is None:
