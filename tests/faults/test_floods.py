@@ -128,7 +128,9 @@ class Outcome:
 
     @property
     def limit(self):
-        return max(1, 5 * self.elsewhere.answers["page"].slowest)
+        # Beside other tests, the machine is busy. An attack that succeeds delays others for longer.
+        least = 1 if "DEPLOYMENTS" in os.environ else 3
+        return max(least, 5 * self.elsewhere.answers["page"].slowest)
 
     def __str__(self):
         memory = ", ".join(f"{service} {size:.0f} MB" for service, size in self.memory.items())

@@ -46,6 +46,8 @@ SOCK_SERVER_OPTIONS = {"ping_interval": 25}
 
 """),
     ("tests/conftest.py", '        "TESTING": True,', '        "WTF_CSRF_ENABLED": False,\n'),
+    ("tests/conftest.py", '        "APP_ENV": "production",',
+     '        "REPORTS_URL": "postgresql+psycopg://owner@127.0.0.1:1/reports",\n'),
     (".env", "# Port of the s", f"ADMINS=ann, ben\nPAGE_SIZE=25\nMAX_CONTENT_LENGTH={110 * MB}\n"),
 ]  # fmt: skip
 
