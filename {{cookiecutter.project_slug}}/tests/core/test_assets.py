@@ -106,3 +106,11 @@ def test_file_of_debug_mode_is_for_the_cdn_too(make_app: Callable[..., Flask]) -
         assert file.headers["Access-Control-Allow-Origin"] == "*"
         assert file.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
     assert "Access-Control-Allow-Origin" not in client.get("/livez").headers
+
+
+def test_application_without_a_static_folder_serves_no_files() -> None:
+    app = Flask("shop", static_folder=None)
+    app.config.update(DEBUG=False, STATIC_HOST="")
+    assets.init_app(app)
+
+    assert app.test_client().get("/pyproject.toml").status_code == 404
