@@ -199,10 +199,8 @@ def test_log_has_the_fields_of_the_service(stack):
         assert line["level"] in {"INFO", "WARN", "ERROR"}
 
 
-def test_deployment_fails_no_request(stack):
-    """A new static file is part of the image of web."""
-    (stack.project / "user/static/new.txt").write_text("new")
-    before = {name: one["Id"] for name, one in stack.containers().items()}
+def deploy_under_load(stack):
+    """Return the load, and what the deployment prints."""
     requests = {
         "page": lambda number: ("GET", "/", None),
         "upload": lambda number: ("POST", "/faults/upload", {"number": number}),
@@ -213,6 +211,15 @@ def test_deployment_fails_no_request(stack):
         time.sleep(1)
         deployed = run("make", "deploy", cwd=stack.project).stdout
         time.sleep(2)
+    return load, deployed
+
+
+def test_deployment_fails_no_request(stack):
+    """A new static file is part of the image of web."""
+    (stack.project / "user/static/new.txt").write_text("new")
+    before = {name: one["Id"] for name, one in stack.containers().items()}
+
+    load, deployed = deploy_under_load(stack)
 
     replaced = {name for name, one in stack.containers().items() if one["Id"] != before[name]}
     report(f"deployment: {load.outcome}; {load}")
@@ -258,16 +265,8 @@ def test_new_definition_of_nginx_fails_no_request_behind_caddy(stack):
     compose = stack.project / "compose.yaml"
     head, name, rest = compose.read_text().partition("\n  nginx:\n")
     compose.write_text(head + name + rest.replace("memory: 512m", "memory: 600m", 1))
-    requests = {
-        "page": lambda number: ("GET", "/", None),
-        "upload": lambda number: ("POST", "/faults/upload", {"number": number}),
-    }
 
-    connect = lambda *_, timeout: Secure("localhost", timeout=60)  # noqa: E731
-    with Load(443, requests, rate=20, keep_alive=True, connect=connect) as load:
-        time.sleep(1)
-        deployed = run("make", "deploy", cwd=stack.project).stdout
-        time.sleep(2)
+    load, deployed = deploy_under_load(stack)
 
     report(f"nginx was replaced behind Caddy: {load.outcome}; {load}")
     assert "definition of nginx has changed" in deployed
