@@ -94,7 +94,7 @@ def comparisons(servers: Servers, seconds: int) -> list[Comparison]:
         rates("page through nginx", 0.85, (nginx, "/"), "without", (service, "/")),
         rates("static file", 10, (nginx, service.stylesheet()), guides, (typical, css)),
         rates("readiness", 1.2, *both("/readyz")),
-        rates("list, 40 notes", 1.2, (uncached, "/notes"), guides, (typical, "/notes")),
+        rates("list, 40 notes", 1.1, (uncached, "/notes"), guides, (typical, "/notes")),
         rates("cached list", 1.5, (service, "/notes"), "list", (uncached, "/notes")),
         Comparison("list, 100,000 notes", 1.2, large(uncached), guides, large(typical)),
         Comparison("memory", 0.5, service.memory, guides, typical.memory, "MB", at_most=True),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,32 +82,22 @@ def test_invalid_settings_stop_the_process_without_a_traceback() -> None:
     assert "Traceback" not in done.stderr
 
 
-class Environment(dict[str, str]):
-    """Environment variables; ``missing`` contains those that were read but are not set."""
-
-    def __init__(self, variables: dict[str, str]) -> None:
-        super().__init__(variables)
-        self.missing: set[str] = set()
-
-    def __missing__(self, name: str) -> str:
-        self.missing.add(name)
-        raise KeyError(name)
-
-
 @pytest.mark.skipif(not (ROOT / "compose.yaml").exists(), reason="the image has no compose.yaml")
-def test_settings_are_documented_and_in_compose(problems: Callable[..., dict[str, str]]) -> None:
-    environment = Environment(PRODUCTION)
-    problems(environment)
-
+def test_settings_are_documented_and_in_compose(
+    read_settings: Callable[..., dict[str, Any]], production: dict[str, str]
+) -> None:
+    names = set(read_settings(production)["env"].dump())
     documented = re.findall(r"(?m)^(?:# )?(\w+)=", (ROOT / ".env.example").read_text())
-    compose = [(ROOT / file).read_text() for file in ("compose.yaml", "compose.override.yaml")]
-    web = "".join(re.findall(r"(?ms)^  web:.*?(?=^ {0,2}\w|\Z)", text)[0] for text in compose)
-    undocumented = environment.missing - set(documented)
-    own = re.findall(r"(?m)^ +(?:- \$|replicas:).*", "\n".join(compose))  # ports and replicas
-    by_compose = {"PORT", *re.findall(r"\$\{(\w+)", "".join(own))}
-    not_passed = environment.missing - by_compose - set(re.findall(r"(?m)^      (\w+):", web))
-    assert {"LOG_LEVEL", "SECRET_KEY"} <= environment.missing
+    files = [(ROOT / file).read_text() for file in ("compose.yaml", "compose.override.yaml")]
+    web = [re.findall(r"(?ms)^  web:.*?(?=^ {0,2}\w|\Z)", text)[0] for text in files]
+    environment = re.findall(r"(?m)^      (\w+):", "\n".join(web))
+    ports_and_replicas = re.findall(r"(?m)^ +(?:- \$|replicas:).*", "\n".join(files))
+    by_compose = {"PORT", *re.findall(r"\$\{(\w+)", "\n".join(ports_and_replicas))}
+
+    assert {"LOG_LEVEL", "SECRET_KEY"} <= names
+    undocumented = names - set(documented)
     assert not undocumented, f"add {undocumented} to .env.example"
+    not_passed = names - by_compose - set(environment)
     assert not not_passed, f"add {not_passed} to environment of web in compose.yaml"
 
 

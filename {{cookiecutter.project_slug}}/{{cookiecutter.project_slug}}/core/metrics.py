@@ -10,8 +10,6 @@ from typing import Any
 from flask import Flask, Response, g, request
 {% if cookiecutter.use_redis %}
 from flask_caching.signals import cache_memoize_hit, cache_memoize_miss
-{% endif %}
-{% if cookiecutter.use_redis %}
 from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
@@ -35,7 +33,6 @@ from .database import db
 
 LABELS = ["method", "route", "status"]
 REQUESTS = Histogram("http_request_duration_seconds", "Duration of requests.", LABELS)
-requests_with = cache(REQUESTS.labels)  # labels() takes longer than to count the request
 ACTIVE = Gauge("http_requests_active", "Requests in progress.", multiprocess_mode="livesum")
 STARTED = Gauge("service_started_seconds", "Time of the start.", multiprocess_mode="mostrecent")
 UP = Gauge("dependency_up", "1 if it responds.", ["name"], multiprocess_mode="mostrecent")
@@ -66,7 +63,7 @@ def count(response: Response) -> Response:
         return response
     rule = request.url_rule
     labels = (request.method, without_converters(rule.rule)) if rule else ("any", "none")
-    requests_with(*labels, response.status_code).observe(perf_counter() - g.started)
+    REQUESTS.labels(*labels, response.status_code).observe(perf_counter() - g.started)
     return response
 
 
