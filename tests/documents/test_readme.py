@@ -19,7 +19,7 @@ PRESETS = {
     "big_shop": 'cookiecutter gh:ORG/cookiecutter-flask-docker --no-input project_name="Big Shop" frontend=htmx use_tailwind=true use_worker=true use_metrics=true use_openapi=true use_tls=true use_kubernetes=true',
 }
 DEFAULTS = BARE | dict.fromkeys(SERVICES, True)
-DOCUMENTS = [TEMPLATE / "README.md", TEMPLATE / "CONTRIBUTING.md", *TEMPLATE.glob("docs/*.md")]
+DOCUMENTS = [*TEMPLATE.glob("*.md"), *TEMPLATE.glob("docs/**/*.md")]
 COLUMNS = 100
 
 

@@ -8,7 +8,7 @@ import pytest
 from projects import FULL, WITH_ALL, run
 
 PROGRAM = """
-import errno, json
+import errno, json, runpy
 import checks, commands, replacement, services
 
 def caught(function):
@@ -111,7 +111,13 @@ def test_port_that_the_service_publishes_elsewhere_is_its_own(project, address):
 
 
 @pytest.mark.parametrize(
-    "line", ["HTTP_PORT=9001", "export HTTP_PORT = 9001", 'HTTP_PORT="9001" # a comment']
+    "line",
+    [
+        "HTTP_PORT=9001",
+        "export HTTP_PORT = 9001",
+        '  HTTP_PORT="9001" # a comment',
+        "LOG_LEVEL=\nHTTP_PORT=9001",
+    ],
 )
 def test_programs_and_make_read_a_port_in_env_like_compose(bake, no_lock, line):
     fresh = bake(**FULL)
@@ -119,8 +125,19 @@ def test_programs_and_make_read_a_port_in_env_like_compose(bake, no_lock, line):
         file.write(f"{line}\n")
 
     assert call(fresh, "services.setting('HTTP_PORT')") == "9001"
+    assert call(fresh, "services.setting('LOG_LEVEL')") == ""
     printed = run("make", "-n", "up", cwd=fresh)
     assert printed.stdout.splitlines()[-1] == 'echo "Up: http://127.0.0.1:9001"'
+
+
+@pytest.mark.parametrize("line", ["WEB_REPLICAS=3", "export WEB_REPLICAS=3", " WEB_REPLICAS = 3"])
+def test_number_of_replicas_is_written_once(bake, no_lock, line):
+    fresh = bake(**FULL)
+    (fresh / ".env").write_text(f"A=1\n{line}\nB=2\n")
+
+    call(fresh, "runpy.run_path('../bin/deploy')['write_replicas'](2)")
+
+    assert (fresh / ".env").read_text() == "A=1\nB=2\n\nWEB_REPLICAS=2\n"
 
 
 def test_setting_without_an_env_file_is_that_of_the_environment(bake, no_lock):

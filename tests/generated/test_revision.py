@@ -35,3 +35,25 @@ def test_message_runs_nothing(project, message):
     assert not (project / "ran").exists()
     assert "touch" in text or "open" in text or "--splice" in text
     assert isinstance(ast.parse(text).body[1], ast.Import)  # the docstring has not ended
+
+
+@pytest.mark.parametrize("project", parameters([WITH_POSTGRES]), indirect=True)
+def test_deleted_table_returns_with_its_times_in_utc(project):
+    models = project / project.name / "models.py"
+    before = models.read_text()
+    models.write_text(before[: before.index("class Note(")])
+    notes = project / project.name / "notes.py"
+    kept = notes.read_text()
+    notes.write_text('from .core.api import Blueprint\n\nbp = Blueprint("notes", __name__)\n')
+
+    try:
+        run("make", "revision", "m=delete notes", cwd=project)
+    finally:
+        models.write_text(before)
+        notes.write_text(kept)
+
+    [written] = (project / project.name / "migrations").glob("*delete_notes*.py")
+    text = written.read_text()
+    written.unlink()
+    assert text.count("sa.DateTime(timezone=True)") == 1
+    assert "DATETIME" not in text

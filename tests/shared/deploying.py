@@ -324,9 +324,8 @@ class Session:
             os.killpg(self.process.pid, signal.Signals[f"SIG{how}"])
 
     def finish(self):
-        """Wait until the session has ended, with what it started."""
-        wait_for(self.ended, 180)
-        wait_for(lambda: not self.processes(), 180)
+        """Wait until the session has ended, with what it started; a full terminal would stop it."""
+        wait_for(lambda: self.ended() and not self.processes(), 360)
         if self.open:
             self.hang_up()
 

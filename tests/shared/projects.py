@@ -42,6 +42,8 @@ ENVIRONMENT = {
     and name.removesuffix("_FILE") not in SETTINGS
 } | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    # mypy compares the files with its cache, which one process at a time may use
+    "MYPY_CACHE_DIR": str(TEMPLATE / "build/mypy" / os.environ.get("PYTEST_XDIST_WORKER", "main")),
     "GIT_CONFIG_COUNT": "2",
     "GIT_CONFIG_KEY_0": "commit.gpgsign",
     "GIT_CONFIG_VALUE_0": "false",

@@ -9,6 +9,8 @@ from commands import StepError
 
 FOLDER = Path("backups")
 END = b"-- PostgreSQL database dump complete"
+MARGIN = 500  # bytes at the end of a backup, among which END is
+MEBIBYTE = 1024 * 1024
 # The names that bin/backup gives, such as 20261231T235959Z.sql.gz: other files stay as they are
 NAME = r"\d{8}T\d{6}Z\.sql\.gz"
 
@@ -35,6 +37,6 @@ def last_bytes(file: Path) -> bytes:
     """Return the end of a compressed file, all of which is read."""
     last = b""
     with gzip.open(file) as stream:
-        while block := stream.read(1 << 20):
-            last = (last + block)[-500:]
+        while block := stream.read(MEBIBYTE):
+            last = (last + block)[-MARGIN:]
     return last

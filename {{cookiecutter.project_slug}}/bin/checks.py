@@ -8,7 +8,7 @@ from typing import Any
 from commands import StepError, read, say
 from services import PLACEHOLDERS, compose, containers, once, setting
 
-# The setting that chooses another port, or another address
+# The setting with which another port, or another address, is chosen
 {% if cookiecutter.use_tls %}
 PORT_SETTING = "BIND_ADDRESS"
 {% elif cookiecutter.use_nginx %}
@@ -104,12 +104,13 @@ def check_ports(services: dict[str, Any]) -> None:
 
 def published_by(service: str) -> set[tuple[str, str]]:
     """Return the ports that the running containers of a service publish, and their protocols."""
-    return {
-        (binding["HostPort"], port.partition("/")[2])  # the port in the container, as 8080/tcp
-        for container in containers(service)
-        for port, bindings in container["NetworkSettings"]["Ports"].items()
-        for binding in bindings or []
-    }
+    published = set()
+    for container in containers(service):
+        for port, bindings in container["NetworkSettings"]["Ports"].items():
+            _, protocol = port.split("/")  # such as 8080/tcp, the port in the container
+            for binding in bindings or []:
+                published.add((binding["HostPort"], protocol))
+    return published
 
 
 def host_of(port: dict[str, Any]) -> str:

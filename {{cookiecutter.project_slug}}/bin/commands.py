@@ -53,7 +53,7 @@ def interrupt(number: int, _: Any) -> None:
 
 
 def ignore_signals() -> None:
-    """Go on after a signal. SIG_IGN would hold for the commands that the program starts, too."""
+    """Ignore signals in this process only: commands that it starts would inherit SIG_IGN."""
     for number in SIGNALS:
         signal.signal(number, lambda *_: None)
 

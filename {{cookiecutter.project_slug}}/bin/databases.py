@@ -13,7 +13,7 @@ from commands import StepError, say, uninterrupted
 from programs import compose, running
 
 DATABASE = "{{ cookiecutter.project_slug }}"
-# What a killed program has started may still change its own database, but never that of another
+# One for each process: what a killed program has started does not change the database of the next
 RESTORED = f"{{ cookiecutter.project_slug }}_restored_{os.getpid()}"
 DROP_RESTORED = """
 SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database
@@ -81,7 +81,7 @@ def load(file: Path) -> None:
     try:
         with running(*PSQL, f"--dbname={RESTORED}", "--output=/dev/null", **pipe) as process:
             with gzip.open(file) as script:
-                shutil.copyfileobj(script, process.stdin, 1 << 20)
+                shutil.copyfileobj(script, process.stdin, 1024 * 1024)
             process.stdin.close()
     except StepError as error:
         raise StepError(f"{file} cannot be restored: {error}") from None

@@ -41,7 +41,7 @@ def running(*command: str, **pipes: Any) -> Iterator[Any]:
             try:
                 yield process
             except BrokenPipeError:
-                pass  # it has ended: below, it says why
+                pass  # the command has ended: check_status() below says why
             except BaseException:
                 end(process)
                 raise

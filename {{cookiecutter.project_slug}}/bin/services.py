@@ -92,5 +92,5 @@ def setting(name: str) -> str:
     file = ROOT / ".env"
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     # Without export, quotes and a comment
-    found = re.findall(rf"(?m)^\s*(?:export\s+)?{name}\s*=\s*['\"]?([^'\"#\n]*)", text)
+    found = re.findall(rf"(?m)^[ \t]*(?:export[ \t]+)?{name}[ \t]*=[ \t]*['\"]?([^'\"#\n]*)", text)
     return found[-1].strip() if found else ""

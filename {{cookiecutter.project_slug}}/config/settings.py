@@ -15,11 +15,11 @@ from typing import Any
 
 from environs import EnvValidationError, FileAwareEnv, ValidationError, validate
 
-# Labels with points between them, and for all subdomains a point before them
-HOST = re.compile(r"\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+# example.com, or .example.com for all subdomains too
+host_name = re.compile(r"\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 env = FileAwareEnv(eager=False, strip_whitespace=True)
 invalid: dict[str, list[str]] = {}  # the end of this file adds what env has refused
-REQUIRED: Any = ...  # environs: the variable has no default
+required: Any = ...  # environs: the variable has no default
 
 
 def read(method: Callable[..., Any], name: str, *default: Any, **options: Any) -> Any:
@@ -34,7 +34,7 @@ def read(method: Callable[..., Any], name: str, *default: Any, **options: Any) -
 def number(
     name: str, *, default: int | None, lowest: int, highest: int, what: str = "number"
 ) -> Any:
-    """Read a whole number within a range; ``what`` it is stands in the error."""
+    """Read a whole number within a range; the error calls it ``what``."""
     error = f"Must be a {what} from {lowest} to {highest}."
     within = validate.Range(lowest, highest, error=error)
     messages = {"invalid": error}
@@ -43,7 +43,7 @@ def number(
 
 def in_development(value: Any) -> Any:
     """Return a default for development; in production, the variable is required."""
-    return REQUIRED if PRODUCTION else value
+    return required if PRODUCTION else value
 
 
 def validate_keys(*keys: str) -> None:
@@ -61,7 +61,7 @@ def is_weak(key: str) -> bool:
 
 def validate_hosts(names: list[str]) -> None:
     """Validate host names."""
-    if not names or not all(HOST.fullmatch(name) for name in names):
+    if not names or not all(host_name.fullmatch(name) for name in names):
         raise ValidationError("Must be like example.com,.example.org: lower case, without ports.")
 
 
@@ -73,9 +73,9 @@ def validate_address(address: str) -> None:
         raise ValidationError("Must be an IP address such as 127.0.0.1.") from None
 
 
-# Regexp() compares from the beginning of the text, and $ is its end.
 {% if cookiecutter.use_redis or cookiecutter.use_worker %}
-# The user and the password, the host or an [IPv6 address], the port, a number, the options
+# The user and the password, the host or an [IPv6 address], the port, a number, the options.
+# Regexp() compares from the beginning of the text, and $ is its end.
 valid_redis = validate.Regexp(
     r"rediss?://([^@/]*@)?(\[[^\]]+\]|[^@/:]+)(:\d+)?(/\d*)?(\?.*)?$",
     error="Must be like redis://:password@host:6379/0.",
@@ -86,8 +86,8 @@ valid_redis = validate.Regexp(
 SERVICE_NAME = {{ python_string(cookiecutter.project_name) | trim }}
 SERVICE_DESCRIPTION = {{ python_string(cookiecutter.description) | trim }}
 
-# Only development reads .env. If APP_ENV is neither in the environment nor in .env, this is
-# production.
+# .env is read unless the environment says that this is production. Where neither of them contains
+# APP_ENV, it is production.
 if os.environ.get("APP_ENV", "development") == "development":
     env.read_env(Path(__file__).parents[1] / ".env", recurse=False)
 APP_ENV = read(
@@ -154,9 +154,11 @@ GRACEFUL_TIMEOUT = number(
 )
 
 {% if cookiecutter.use_nginx %}
-# Only Compose and nginx use these. They are read to be checked with the others.
+# Only other services use these. They are read to be checked with the others.
+{% elif cookiecutter.use_tls or cookiecutter.use_worker %}
+# Only other services use these. They are read to be checked with the others.
 {% else %}
-# Only Compose uses these. They are read to be checked with the others.
+# Only Compose uses this. It is read to be checked with the others.
 {% endif %}
 BIND_ADDRESS = read(env.str, "BIND_ADDRESS", "127.0.0.1", validate=validate_address)
 {% if cookiecutter.use_nginx %}

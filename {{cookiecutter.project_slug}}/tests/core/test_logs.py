@@ -3,9 +3,10 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from time import perf_counter, sleep
+from typing import Any
 
 import pytest
-from flask import Flask, Response, request, stream_with_context
+from flask import Flask, Response, abort, request, stream_with_context
 from flask.testing import FlaskClient
 
 from {{ cookiecutter.project_slug }}.core import health, logs
@@ -92,6 +93,21 @@ def test_only_failed_probes_are_logged(app: Flask, client: FlaskClient, output: 
     assert reason["message"] == "bad is not ready: division by zero"
     assert line["message"] == "GET /readyz 503"
     assert reason["request_id"] == line["request_id"]
+
+
+def test_request_that_a_url_preprocessor_refuses_is_logged(app: Flask, output: Output) -> None:
+    logs.configure("INFO", "console")
+
+    @app.url_value_preprocessor
+    def refuse(endpoint: str | None, values: dict[str, Any] | None) -> None:
+        abort(404)
+
+    response = app.test_client().get("/orders")
+
+    assert response.status_code == 404
+    [line] = output()
+    assert "GET /orders 404" in line
+    assert f"request_id={response.headers['X-Request-ID']}" in line
 
 
 def test_line_outside_of_a_request_has_no_request_id(app: Flask, output: Output) -> None:

@@ -42,7 +42,9 @@ def test_every_response_has_the_headers_once(
     assert "Strict-Transport-Security" not in response.headers
 
 
-def test_policy_allows_files_of_the_service_only(client: FlaskClient) -> None:
+def test_policy_allows_files_of_the_service_only(make_app: Callable[..., Flask]) -> None:
+    client = make_app(STATIC_HOST="").test_client()
+
     [policy] = client.get("/livez").headers.get_all("Content-Security-Policy")
 
     assert set(policy.split("; ")) >= POLICY

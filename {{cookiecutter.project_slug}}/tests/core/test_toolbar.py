@@ -34,6 +34,16 @@ def test_toolbar_is_shown_in_debug_mode_only(make_app: Callable[..., Flask], deb
     assert ("'unsafe-inline'" in response.headers["Content-Security-Policy"]) is debug
 
 
+def test_policy_of_the_service_holds_in_debug_mode(make_app: Callable[..., Flask]) -> None:
+    app = make_app(TESTING=False, DEBUG=True, STATIC_HOST="https://cdn.example.com")
+
+    policy = app.test_client().get("/").headers["Content-Security-Policy"]
+
+    assert "default-src 'self' 'unsafe-inline' https://cdn.example.com;" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "'sha256-" not in policy  # it would turn 'unsafe-inline' off
+
+
 def test_toolbar_is_closed_until_somebody_opens_it(make_app: Callable[..., Flask]) -> None:
     client = make_app(TESTING=False, DEBUG=True).test_client()
 

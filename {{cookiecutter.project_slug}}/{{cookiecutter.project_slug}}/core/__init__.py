@@ -1,6 +1,6 @@
 """What every service needs, whatever it does: updates with the template change these modules.
 
-They import nothing from outside of this folder but ``config``. Everything else imports from here.
+They import nothing from outside of this folder but ``config``; your modules import from here.
 """
 
 from flask import Flask

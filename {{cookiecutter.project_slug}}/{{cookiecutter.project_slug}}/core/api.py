@@ -18,12 +18,12 @@ from werkzeug.routing import IntegerConverter, Map
 from .errors import problem
 
 LARGEST_ID = 2**31 - 1  # of an INTEGER column
-# The costs of a JSON body. A note with 10,000 escaped emoji has 120 kB.
+# Limits of a JSON body. A note with 10,000 escaped emoji has 120 kB.
 LARGEST_JSON = 131_072  # bytes
 MOST_BRACKETS = 20_000  # a nested list costs 30 times what a string of its size costs
 MOST_FIELDS = 100  # each unknown field costs an error message, which repeats its name
 LONGEST_NAME = 100
-UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of characters
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and surrogates
 
 
 class ProblemSchema(Schema):

@@ -45,10 +45,11 @@ def serve(app: Flask, folder: Path) -> None:
     headers_of_all = {**all_headers(app), **cdn_headers(app)}
 
     def add_headers(headers: Headers, path: str, url: str) -> None:
-        immutable = "public, max-age=31536000, immutable"
-        caching = {"Cache-Control": immutable if url.startswith(versioned) else "no-cache"}
-        for name, value in {**headers_of_all, **caching}.items():
+        for name, value in headers_of_all.items():
             headers[name] = value
+        headers["Cache-Control"] = "no-cache"
+        if url.startswith(versioned):
+            headers["Cache-Control"] = "public, max-age=31536000, immutable"
 
     files = WhiteNoise(app.wsgi_app, allow_all_origins=False, add_headers_function=add_headers)
     files.add_files(folder, prefix=app.static_url_path)
@@ -71,7 +72,7 @@ def version_of(folder: Path) -> str:
 
 
 def cdn_headers(app: Flask) -> dict[str, str]:
-    """Return the headers with which pages may use the files of ``STATIC_HOST``."""
+    """Return the headers that let pages of this service use the files of ``STATIC_HOST``."""
     if not app.config["STATIC_HOST"]:
         return {}
     return {

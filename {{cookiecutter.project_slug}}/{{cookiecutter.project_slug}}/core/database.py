@@ -35,6 +35,7 @@ NAMES = {
     "pk": "pk_%(table_name)s",
 }
 
+# After a commit, objects keep their values, so that a view can return them.
 db = SQLAlchemy(session_options={"expire_on_commit": False})
 
 
@@ -126,5 +127,5 @@ def enforce_foreign_keys(connection: Any, _: Any) -> None:
 def unavailable(error: Exception) -> ResponseReturnValue:
     """Return 503 with ``Retry-After``, and log the reason."""
     current_app.logger.error("the database is unavailable: %s", error)
-    problem = ServiceUnavailable("The database is unavailable.", retry_after=5)
-    return current_app.handle_http_exception(problem)
+    response = ServiceUnavailable("The database is unavailable.", retry_after=5)
+    return current_app.handle_http_exception(response)

@@ -30,8 +30,9 @@ def readyz() -> ResponseReturnValue:
     """Run all checks, and return 503 if one fails."""
     registered = current_app.extensions.get("health", {})
     checks = {name: run(name, check) for name, check in registered.items()}
-    status = "failing" if "failing" in checks.values() else "ok"
-    return {"status": status, "checks": checks}, 200 if status == "ok" else 503
+    if "failing" in checks.values():
+        return {"status": "failing", "checks": checks}, 503
+    return {"status": "ok", "checks": checks}, 200
 
 
 def run(name: str, check: Callable[[], Any]) -> str:

@@ -14,7 +14,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 logger = logging.getLogger("{{ cookiecutter.project_slug }}.requests")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")  # other characters could forge lines of the log
-NOT_APPENDED = {*RESERVED_ATTRS, "method", "path", "status"}  # the message has the last three
+NOT_APPENDED = {*RESERVED_ATTRS, "method", "path", "status"}  # the message contains these three
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -37,7 +37,7 @@ FORMATTERS = {
     "json": JsonFormatter(
         ["levelname", "name", "message"],
         rename_fields={"levelname": "level", "name": "logger"},
-        defaults={"time": None},  # fields are in the order in which they are first set
+        defaults={"time": None},  # so that it is the first field
         timestamp="time",
     ),
 }
@@ -64,11 +64,11 @@ def init_app(app: Flask) -> None:
     """Configure logging, and log each request."""
     if not app.testing:  # pytest captures the records itself
         configure(app.config["LOG_LEVEL"], app.config["LOG_FORMAT"])
-    app.before_request(begin)
+    app.url_value_preprocessor(begin)  # Flask calls these functions before all others
     app.after_request(finish)
 
 
-def begin() -> None:
+def begin(endpoint: str | None, values: dict[str, Any] | None) -> None:
     """Take the request ID from a trusted proxy, or generate one."""
     given = ""
     if current_app.config["TRUSTED_PROXIES"]:
@@ -79,7 +79,7 @@ def begin() -> None:
 
 
 def add_fields(**fields: Any) -> None:
-    """Add fields to the log line of the current request; a reserved ``name`` becomes ``name_``.
+    """Add fields to the log line of the current request; a reserved name gets a ``_`` at its end.
 
     Outside of a request, such as in a command, nothing is logged.
     """

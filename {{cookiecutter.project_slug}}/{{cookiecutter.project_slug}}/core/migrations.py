@@ -4,7 +4,16 @@ from typing import Any
 
 from flask import Flask
 from flask_alembic import Alembic
-from sqlalchemy import Connection, Engine, MetaData, NullPool, TypeDecorator, create_engine, event
+from sqlalchemy import (
+    DATETIME,
+    Connection,
+    Engine,
+    MetaData,
+    NullPool,
+    TypeDecorator,
+    create_engine,
+    event,
+)
 
 LOCK = 7_165_219  # an arbitrary number, the same in all versions of the service
 
@@ -25,7 +34,10 @@ def engine_without_timeouts(engine: Engine) -> Engine:
 
 
 def lock(connection: Connection) -> None:
-    """Wait 5 minutes for other migrations, but 5 seconds for a table: queries wait behind it."""
+    """Wait up to 5 minutes for another migration, and up to 5 seconds for each table.
+
+    Queries that use a table wait behind a migration that waits for it.
+    """
     connection.exec_driver_sql("SET LOCAL lock_timeout = '5min'")
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
     connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
@@ -35,4 +47,6 @@ def render_item(kind: str, item: Any, _: Any) -> Any:
     """Render a custom type in a migration as the SQL type that stores it."""
     if kind == "type" and isinstance(item, TypeDecorator):
         return f"sa.{item.impl!r}"
+    if kind == "type" and isinstance(item, DATETIME):  # of a table of SQLite that is deleted
+        return "sa.DateTime(timezone=True)"
     return False  # Alembic renders it

@@ -1,6 +1,6 @@
 """``/openapi.json`` describes the API; in development, ``/openapi`` shows it as a page.
 
-The decorators of each view describe it. What they do not know stands here: errors and health.
+The decorators of each view describe it. This module adds errors and health checks.
 """
 
 from http import HTTPStatus

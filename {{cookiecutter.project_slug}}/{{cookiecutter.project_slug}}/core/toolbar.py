@@ -1,6 +1,8 @@
 """The debug toolbar, in debug mode only: the production image does not contain it."""
 
-from flask import Flask, Response, request
+import re
+
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import SecurityError
 
 PANELS = [
@@ -31,8 +33,12 @@ def refuse_untrusted_host() -> None:
 
 
 def allow_inline(response: Response) -> Response:
-    """Allow the inline scripts and styles of the toolbar."""
-    response.headers["Content-Security-Policy"] = "default-src 'self' 'unsafe-inline'"
+    """Allow the inline scripts and styles of the toolbar; hashes would turn that off."""
+    policy = current_app.extensions["security_headers"]["Content-Security-Policy"]
+    without_hashes = re.sub(r" 'sha256-[^']+'", "", policy)
+    response.headers["Content-Security-Policy"] = without_hashes.replace(
+        "src 'self'", "src 'self' 'unsafe-inline'"
+    )
     return response
 
 
@@ -40,5 +46,5 @@ def close(response: Response) -> Response:
     """Show the toolbar closed at first; the browser then remembers whether it is open."""
     if "toolbar" not in request.cookies:
         response.set_cookie("toolbar", "shown")
-        response.set_cookie("fldt", "hide")  # what the toolbar stores when it is closed
+        response.set_cookie("fldt", "hide")  # its own cookie, which it deletes when it is opened
     return response

@@ -51,7 +51,7 @@ def task_class(app: Flask) -> type[Task]:
             options["headers"] = {"request_id": request_id, **(options.get("headers") or {})}
             try:
                 if app.config["QUEUE_URL"] and not self.request.id and is_full(self.app):
-                    raise OperationalError("the queue is full")  # retries, which have an ID, may
+                    raise OperationalError("the queue is full")  # only retries have an ID
                 return super().apply_async(*args, **options)
             except (OperationalError, RedisError) as error:
                 logger.error("%s was not enqueued: %s", self.name, error)
