@@ -109,7 +109,7 @@ def sheets(stack):
 
 
 def change_script(stack, number):
-    script = stack.project / "assets/js/app.js"
+    [script] = (stack.project / "assets/js").glob("app.js*")  # app.jsx with React
     script.write_text(script.read_text() + f'\ndocument.body.dataset.release = "r{number}";\n')
     return lambda: any(f'"r{number}"' in stack.get(path).text for path in scripts(stack))
 
