@@ -376,6 +376,20 @@ def test_make_manifests_refuses_a_misspelt_field(fresh, tmp_path):
     assert "readOnlyRootFileSystem" in done.stdout
 
 
+@all_options
+def test_kubectl_accepts_the_commands_of_the_document(project):
+    """Nothing listens on this port: kubectl parses a command before it connects."""
+    page = (project / "docs/kubernetes.md").read_text()
+    typed = [c for c in commands(page) if c.startswith("kubectl ") and "--filename" not in c]
+    typed += set(re.findall("`(kubectl [^`]+)`", page)) - {"kubectl create secret tls"}
+    assert len(typed) >= 4
+
+    for command in typed:
+        words = [*shlex.split(command), "--server=http://127.0.0.1:9"]
+        done = run(*words, cwd=project, check=False)
+        assert "connection refused" in done.stdout, done.stdout
+
+
 def test_document_describes_the_steps_that_are_tested(bake, tmp_path):
     """Those of the document run here as far as possible without a cluster and a registry."""
     project = bake(project_slug="corner_shop", use_kubernetes=True)
