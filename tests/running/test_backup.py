@@ -359,6 +359,23 @@ def test_only_one_program_runs_at_a_time(stack):
     assert databases(stack) == {"user", "postgres"}
 
 
+def test_restore_is_refused_while_a_deployment_runs(stack):
+    """`make deploy` is refused during a restore, too: both hold the lock of deployments."""
+    make(stack, "backup")
+    before = stack.sql(COUNTS)
+    with (stack.project / ".deploy.lock").open("w") as file:
+        file.write("bin/deploy (process 7, since 12:00:00)")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        refused = attempt(stack, "restore", file=str(newest(stack)), yes="1")
+
+    assert refused.splitlines()[-1] == (
+        "bin/deploy (process 7, since 12:00:00) is running. Wait until it has ended."
+    )
+    assert stack.sql(COUNTS) == before
+    assert databases(stack) == {"user", "postgres"}
+
+
 def locked(stack):
     """Return whether a program holds the lock."""
     with (stack.project / ".backup.lock").open("a") as file:
