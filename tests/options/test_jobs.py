@@ -159,10 +159,13 @@ def test_job_that_does_not_end_is_ended_after_a_minute(jobs):
 
 
 def test_running_jobs_are_listed(jobs):
-    assert enqueue(jobs, "record", "slow", seconds=5) == 202
+    assert enqueue(jobs, "record", "slow", seconds=20) == 202  # the command takes seconds to start
     celery = ["celery", "--app", f"{SLUG}.make_celery"]
 
-    wait_for(lambda: "slow" in jobs.inside("worker", *celery, "inspect", "active"), 60)
+    def listed():
+        return jobs.inside("worker", *celery, "inspect", "active", check=False)
+
+    wait_for(lambda: "slow" in listed(), 60)
 
 
 def message(body, headers):
