@@ -483,7 +483,7 @@ def test_example_of_a_job_can_be_removed_as_described(bake):
     project = bake(project_slug="shop", use_worker=True)
     cut(
         project / "shop/templates/home.html",
-        r"^ *\{% if not config.PRODUCTION.*\n(.*\n)*? *\{% endif %\}\n",
+        r"^ *\{% if config.QUEUE_URL.*\n(.*\n)*? *\{% endif %\}\n",
     )
 
     printed = follow(project, "docs/remove.md", "The example of a job")

@@ -325,7 +325,7 @@ def test_fields_of_the_queries_are_in_the_table(stack):
     ]
 
     assert table == schema | {"duration_ms": "event.duration"}
-    queries = re.findall(r"^- .*: `(.+)`$", text, re.M)
+    queries = re.findall(r"^- [^`]+:\s+`([^`]+)`$", text, re.M)
     assert len(queries) == 3
     for query in queries:
         used = re.findall(r"\| (?:unwrap )?(\w+)(?= [>\[]|=)|by \((\w+)\)", query)
