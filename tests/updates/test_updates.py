@@ -377,7 +377,9 @@ def test_project_that_cookiecutter_generated_can_be_linked(create, template, she
 
 
 # cookiecutter replays the private variables, too: it must not do so if they have changed
-WAYS = ["named"] if "Private variables have changed" in STEPS else ["named", "replayed"]
+WAYS = ["named", "replayed"]
+if "Private variables have changed" in " ".join(STEPS.split()):
+    WAYS.remove("replayed")
 
 
 @pytest.mark.parametrize("way", WAYS)
