@@ -330,14 +330,21 @@ def test_missing_servers_are_a_sentence(stack, program, tmp_path):
 
 
 def test_drill_keeps_the_database_under_a_new_name_only(stack):
-    for name in ("user", "postgres", 'a"; DROP DATABASE x', "A", "user_restored_1"):
+    for name in (
+        "user",
+        "postgres",
+        'a"; DROP DATABASE x',
+        "A",
+        "user_restored_1",
+        "user_replaced",
+    ):
         attempt(stack, "drill", keep=name)
         assert databases(stack) == {"user", "postgres"}
 
-    make(stack, "drill", keep="copy")
+    make(stack, "drill", keep="user_report")
 
-    assert databases(stack) == {"user", "postgres", "copy"}
-    stack.sql("DROP DATABASE copy")
+    assert databases(stack) == {"user", "postgres", "user_report"}
+    stack.sql("DROP DATABASE user_report")
 
 
 def test_only_one_program_runs_at_a_time(stack):

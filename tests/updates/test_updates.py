@@ -418,15 +418,17 @@ def test_branch_of_generated_files_replaces_cruft(create, template, shell, tmp_p
     )  # the default for a new question
     for command in [*before, generate, lock, add, commit_it, main, f"{merge} || true"]:
         shell(project, command)
-    for step in follow_changelog(project, shell):
-        if options["use_worker"]:  # its former example
-            shell(project, step)
+    steps = follow_changelog(project, shell)
+    for step in steps if options["use_worker"] else []:  # they are for its former example
+        shell(project, step)
 
     fresh = create("fresh", options)
     edit(fresh, options)
     assert (project / ".env").read_bytes() == secrets
     other = differing(project, fresh) - OF_THE_OWNER - OF_CRUFT
-    assert {path for path in other if "/migrations/" not in path} == set()
+    if options["use_worker"]:  # its former example had a column, whose migration stays
+        other = {path for path in other if "/migrations/" not in path}
+    assert other == set()
     assert "A later version" in (project / "README.md").read_text()
     assert re.search(r"\d+ passed", shell(project, finish).stdout)
 

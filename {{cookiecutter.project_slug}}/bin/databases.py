@@ -81,7 +81,7 @@ def load(file: Path) -> None:
     try:
         with running(*PSQL, f"--dbname={RESTORED}", "--output=/dev/null", **pipe) as process:
             with gzip.open(file) as script:
-                shutil.copyfileobj(script, process.stdin, 1024 * 1024)
+                shutil.copyfileobj(script, process.stdin)
             process.stdin.close()
     except StepError as error:
         raise StepError(f"{file} cannot be restored: {error}") from None

@@ -127,5 +127,5 @@ def enforce_foreign_keys(connection: Any, _: Any) -> None:
 def unavailable(error: Exception) -> ResponseReturnValue:
     """Return 503 with ``Retry-After``, and log the reason."""
     current_app.logger.error("the database is unavailable: %s", error)
-    response = ServiceUnavailable("The database is unavailable.", retry_after=5)
-    return current_app.handle_http_exception(response)
+    http_error = ServiceUnavailable("The database is unavailable.", retry_after=5)
+    return current_app.handle_http_exception(http_error)

@@ -8,7 +8,7 @@ from alembic import op
 
 revision = "0001"
 down_revision = None
-branch_labels = ("default",)  # Flask-Alembic names the first branch so
+branch_labels = ("default",)  # the branch that Flask-Alembic uses
 depends_on = None
 
 
