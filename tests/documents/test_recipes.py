@@ -17,12 +17,11 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 from figures import report
-from projects import BARE, FULL, check_workflows, each_combination, files_of, run, running
+from projects import BARE, FULL, WHOLE, check_workflows, each_combination, files_of, run, running
 from recipes import RECIPES, recipe
 from stacks import temporary_stack, wait_for
 
 pytestmark = pytest.mark.faults  # for the whole form
-WHOLE = bool(os.environ.get("DEPLOYMENTS"))  # as `make test-faults` sets it
 HOST = {"Host": "shop.example.com"}
 docker = [pytest.mark.docker, pytest.mark.xdist_group("docker-untimed")]
 

@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ import requests
 from browser import chromium
 from figures import report
 from https_proxy import https
-from projects import BARE, FULL, TEMPLATE, change, run, running
+from projects import BARE, FULL, TEMPLATE, change, only_in_test_faults, run, running
 from recipes import RECIPES, recipe
 from stacks import temporary_stack, wait_for, workers
 
@@ -357,7 +356,7 @@ def test_service_needs_neither_collector_nor_provider(stack):
 
 
 @pytest.mark.faults
-@pytest.mark.skipif("DEPLOYMENTS" not in os.environ, reason="takes a minute")
+@only_in_test_faults
 def test_own_checks_pass_with_all_recipes(stack):
     run("make", "check", cwd=stack.project)
 

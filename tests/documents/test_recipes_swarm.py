@@ -1,7 +1,6 @@
 """The recipe of Docker Swarm, on two engines in containers; its whole test runs with DEPLOYMENTS set."""
 
 import json
-import os
 import re
 import time
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 from figures import report
 from load import Load, ask
-from projects import FULL, TEMPLATE, change, run
+from projects import FULL, TEMPLATE, change, only_in_test_faults, run
 from recipes import Recipe, recipe
 from stacks import free_containers, temporary_stack, wait_for
 
@@ -18,7 +17,7 @@ pytestmark = [
     pytest.mark.docker,
     pytest.mark.faults,
     pytest.mark.xdist_group("docker"),
-    pytest.mark.skipif("DEPLOYMENTS" not in os.environ, reason="only in `make test-faults`"),
+    only_in_test_faults,
 ]
 PEERS = TEMPLATE / "tests/peers"
 PORTS = {"manager": 18801, "worker": 18802}

@@ -5,7 +5,6 @@ idle server on the same machine: a busy machine delays both.
 """
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -18,7 +17,7 @@ import caddy
 import pytest
 from figures import report
 from load import Client, Load, ask
-from projects import BARE, PAYLOADS, run
+from projects import BARE, PAYLOADS, WHOLE, run
 from stacks import stack_with, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.xdist_group("docker")]
@@ -129,7 +128,7 @@ class Outcome:
     @property
     def limit(self):
         # Beside other tests, the machine is busy. An attack that succeeds delays others for longer.
-        least = 1 if "DEPLOYMENTS" in os.environ else 3
+        least = 1 if WHOLE else 3
         return max(least, 5 * self.elsewhere.answers["page"].slowest)
 
     def __str__(self):
@@ -264,7 +263,7 @@ QUICK = {
     "caddy-nginx: 1 × 400 heads, endless fields",
     "caddy: 1 × 700 heads, endless fields",
 }
-ROWS = FLOODS if "DEPLOYMENTS" in os.environ else [row for row in FLOODS if row.id in QUICK]
+ROWS = FLOODS if WHOLE else [row for row in FLOODS if row.id in QUICK]
 
 
 @pytest.mark.parametrize(("either_stack", "attackers", "attack"), ROWS, indirect=["either_stack"])

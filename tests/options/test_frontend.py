@@ -9,11 +9,10 @@ import pairwise
 import pytest
 from browser import chromium
 from figures import report
-from projects import BARE, TEMPLATE, change, run
+from projects import BARE, TEMPLATE, WHOLE, change, run
 from stacks import SLUG, temporary_stack, wait_for
 
 docker = [pytest.mark.docker, pytest.mark.xdist_group("docker-untimed")]
-WHOLE = bool(os.environ.get("DEPLOYMENTS"))  # as `make test-faults` sets it
 PICTURES = os.environ.get("PICTURES")  # the directory for the pictures of docs/options.md
 LOGO = '<svg xmlns="http://www.w3.org/2000/svg"><circle r="9"/></svg>'
 

@@ -2,18 +2,16 @@
 
 import itertools
 import json
-import os
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from figures import report
-from projects import FULL, run
+from projects import FULL, WHOLE, only_in_test_faults, run
 from stacks import SLUG, stack_with, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.xdist_group("jobs")]
-WHOLE = bool(os.environ.get("DEPLOYMENTS"))  # as `make test-faults` sets it
 JOBS = 1_000 if WHOLE else 200
 
 
@@ -145,7 +143,7 @@ def test_job_that_fails_or_ends_its_process_is_repeated_three_times(jobs):
     assert [line for line in lines(jobs) if "Task handler raised error" in line["message"]]
 
 
-@pytest.mark.skipif(not WHOLE, reason="takes a minute")
+@only_in_test_faults
 def test_job_that_does_not_end_is_ended_after_a_minute(jobs):
     assert enqueue(jobs, "never_end", "endless") == 202
 
@@ -287,7 +285,7 @@ STOPPED = {
 }
 
 
-@pytest.mark.skipif(not WHOLE, reason="takes a minute")
+@only_in_test_faults
 @pytest.mark.parametrize("fault", STOPPED)
 def test_health_check_notices_that_jobs_do_not_run(jobs, fault):
     service, stop = STOPPED[fault]

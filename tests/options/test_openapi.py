@@ -1,6 +1,5 @@
 """OpenAPI: the document is valid, it describes the running service, and Chromium shows the page."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -9,7 +8,7 @@ from urllib.request import urlopen
 import pytest
 from browser import chromium
 from figures import report
-from projects import BARE, ENVIRONMENT, FULL, commands, name_of, parameters, run
+from projects import BARE, ENVIRONMENT, FULL, WHOLE, commands, name_of, parameters, run
 from stacks import temporary_stack, wait_for
 
 WITH_NOTES = FULL | {"use_openapi": True, "use_worker": True}
@@ -17,7 +16,7 @@ ALONE = BARE | {"use_openapi": True}
 EACH = pytest.mark.parametrize("project", parameters([WITH_NOTES, ALONE]), indirect=True)
 PRINT = "import {0}; print({0}.create_app().test_client().get('/openapi.json').text)"
 STACKS = [WITH_NOTES]
-if "DEPLOYMENTS" in os.environ:  # each takes a minute
+if WHOLE:  # each takes a minute
     WITHOUT = [{"use_nginx": False}, {"use_redis": False}, {"use_nginx": False, "use_redis": False}]
     STACKS += [WITH_NOTES | {"use_worker": False} | declined for declined in WITHOUT]
     STACKS += [ALONE, WITH_NOTES | {"use_metrics": True, "frontend": "htmx"}]

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 import pytest
 from figures import report
-from projects import ENVIRONMENT, FULL, run
+from projects import ENVIRONMENT, FULL, WHOLE, run
 from stacks import temporary_stack, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker-untimed")]
@@ -563,7 +563,7 @@ INTERRUPTIONS = [
     ("restore", "Replacing", "SIGHUP"),
     ("restore", "Replacing", "SIGKILL"),
 ]
-if "DEPLOYMENTS" in os.environ:  # `make test-faults`: each signal at each moment
+if WHOLE:  # each signal at each moment
     INTERRUPTIONS = [
         (p, moment, name) for p in MOMENTS for moment in MOMENTS[p] for name in SIGNALS
     ]

@@ -1,19 +1,18 @@
 """A run of the tests that is interrupted leaves nothing in Docker."""
 
-import os
 import signal
 import subprocess
 import sys
 
 import pytest
-from projects import ENVIRONMENT, TEMPLATE, run
+from projects import ENVIRONMENT, TEMPLATE, only_in_test_faults, run
 from stacks import wait_for
 
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.faults,
     pytest.mark.xdist_group("docker-untimed"),
-    pytest.mark.skipif("DEPLOYMENTS" not in os.environ, reason="only in `make test-faults`"),
+    only_in_test_faults,
 ]
 APART = {"TRIAL": "interrupted", "TRIAL_PORTS": "500"}
 BARE = "tests/running/test_hardening.py::test_every_service_is_hardened[bare]"

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import re
 import shutil
 import tomllib
@@ -22,6 +21,7 @@ from projects import (
     config_in,
     locked,
     name_of,
+    only_in_test_faults,
     parameters,
     run,
 )
@@ -335,6 +335,8 @@ def test_project_of_the_previous_release_can_be_updated(create, template, shell,
         assert "5 notes" in shell(project, f"uv run --quiet python -c '{COUNT}'").stdout
 
 
+@pytest.mark.faults
+@only_in_test_faults
 @pytest.mark.parametrize("combination", parameters([ROWS[0]]))
 def test_project_with_every_option_can_be_updated(create, template, shell, combination):
     """The former example of the worker had a column, whose migration the project keeps."""
@@ -383,14 +385,10 @@ WAYS = ["named", "replayed"]
 if "Private variables have changed" in " ".join(STEPS.split()):
     WAYS.remove("replayed")
 
-ONLY_WITH_FAULTS = [
-    pytest.mark.faults,
-    pytest.mark.skipif("DEPLOYMENTS" not in os.environ, reason="only in `make test-faults`"),
-]
 WITHOUT_TOOLS = [
     FULL | {"use_redis": False},
     BARE,
-    pytest.param(ROWS[0], marks=ONLY_WITH_FAULTS),  # two minutes
+    pytest.param(ROWS[0], marks=[pytest.mark.faults, only_in_test_faults]),  # two minutes
 ]
 
 
