@@ -16,6 +16,22 @@ docker = [pytest.mark.docker, pytest.mark.xdist_group("docker-untimed")]
 PICTURES = os.environ.get("PICTURES")  # the directory for the pictures of docs/options.md
 LOGO = '<svg xmlns="http://www.w3.org/2000/svg"><circle r="9"/></svg>'
 
+LOOK = """
+["body", "main", "h1", ".lead", "a"].map((name) => {
+  const element = document.querySelector(name);
+  const { color, backgroundColor, font } = getComputedStyle(element);
+  return [name, color, backgroundColor, font, element.clientWidth];
+})
+"""
+SEND_TOO_MUCH = """
+const form = Object.assign(document.createElement("form"), { method: "post", action: "/" });
+const text = Object.assign(document.createElement("textarea"), { name: "text" });
+text.value = "x".repeat(2_000_000);
+form.append(text);
+document.body.append(form);
+form.submit();
+"""
+
 
 def stacks():
     """Return the answers for each stack: by default, with nginx and with Tailwind in turns."""
@@ -84,6 +100,17 @@ class TestSite:
         assert any(url.endswith("app.js") or "app.js?" in url for url in tab.requested)
         assert "unsafe" not in policy
 
+    def test_error_page_of_nginx_looks_like_that_of_the_service(self, site, tab):
+        if not site.options["use_nginx"]:
+            pytest.skip("the stack does not have use_nginx")
+        tab.open(f"http://127.0.0.1:{site.port}/nope")
+        of_the_service = tab.evaluate(LOOK)
+        tab.evaluate(SEND_TOO_MUCH)
+        wait_for(lambda: tab.text("h1") == "Content Too Large", 60)
+
+        assert tab.evaluate(LOOK) == of_the_service
+        assert tab.evaluate("window.violations ?? []") == []
+
     def test_image_contains_only_what_was_built(self, site):
         folder = f"/app/{SLUG}/static"
         files = site.inside("web", "find", folder, "-type", "f").split()
@@ -151,7 +178,7 @@ def test_saved_file_is_built_within_two_seconds(dev):
     changes = {
         "assets/js/app.js": ('"vue";', "app.js", '"vue";\nconsole.log("{}");'),
         "assets/js/Greeting.vue": ("Your name", "app.js", "{}"),
-        "assets/css/style.css": ("44rem", "app.css", "{}.5rem"),
+        "assets/css/style.css": ("47rem", "app.css", "{}.5rem"),
         f"{SLUG}/templates/home.html": ("mt-10", "app.css", "mt-10 pt-[{}px]"),
     }
 

@@ -414,7 +414,7 @@ def test_tests_pass_with_the_real_servers(dev):
     ("path", "old", "address"),
     [
         ("templates/home.html", "Routes", "/"),
-        ("static/style.css", "44rem", "/static/style.css"),
+        ("static/style.css", "47rem", "/static/style.css"),
         ("core/errors.py", "about:blank", "/nope"),
     ],
     ids=["template", "stylesheet", "python"],
