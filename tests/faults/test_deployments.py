@@ -21,7 +21,7 @@ import pytest
 from deploying import CHANGES, Session, containers, identities, replicas, unchanged
 from figures import report
 from load import Load, ask, everything, results, slow_requests
-from projects import BARE, ENVIRONMENT, FULL, change, run
+from projects import BARE, ENVIRONMENT, FULL, TEMPLATE, change, run
 from stacks import DIGITS, free_containers, stack_with, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.xdist_group("deployments")]
@@ -533,6 +533,27 @@ def test_container_of_compose_run_is_neither_counted_nor_stopped(service):
     assert state.stdout == "running\n"
     assert in_effect()
     assert replicas(service) == number
+
+
+def test_container_that_starts_after_a_deployment_gets_requests(service):
+    """nginx sends requests to the containers of a deployment only while that runs."""
+    number = replicas(service)
+    deploying.change_code(service, next(numbers))
+    run("make", "deploy", cwd=service.project)
+    deployed = {c["Id"] for c in containers(service, "web")}
+
+    try:
+        service.compose("up", "--detach", "--wait", "--no-recreate", f"--scale=web={number + 1}")
+        [new] = {c["Id"] for c in containers(service, "web")} - deployed
+        wait_for(lambda: service.get("/about") and "/about" in log_of(new), 60)
+    finally:
+        service.compose("up", "--detach", "--wait", "--no-recreate")
+
+    assert replicas(service) == number
+
+
+def log_of(container):
+    return run("docker", "logs", container, cwd=TEMPLATE).stdout
 
 
 def set_memory(stack, service, megabytes):
