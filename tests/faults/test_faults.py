@@ -367,6 +367,27 @@ def test_full_tmp_fails_only_the_request_that_filled_it(full_stack):
     assert set(load.statuses) <= {200, 201}
 
 
+FILL = "for i = 1, 5000 do redis.call('set', KEYS[1] .. i, string.rep('x', 1000)) end"
+
+
+def test_full_cache_deletes_what_is_used_least_and_serves(full_stack):
+    """150 MB are written into 64 MB, 5 MB at a time: Redis deletes nothing during a script."""
+    before = identity(full_stack)
+
+    with Load(full_stack.port, everything()) as load:
+        for number in range(30):
+            full_stack.inside("redis", "redis-cli", "eval", FILL, "1", f"filler-{number}-")
+        time.sleep(1)
+    kept = [f"filler-{number}-5000" for number in (0, 29)]
+    left = full_stack.inside("redis", "redis-cli", "mget", *kept).split()
+
+    report(f"full cache: {load.outcome}; {load}")
+    assert left == ["x" * 1000]
+    assert load.failed == []
+    assert identity(full_stack) == before
+    assert [line for line in full_stack.logs("web") if "OOM" in line] == []
+
+
 def test_number_of_processes_is_limited(full_stack):
     fork = "for i in $(seq 200); do sleep 3 & done"
 

@@ -156,6 +156,25 @@ def test_job_that_does_not_end_is_ended_after_a_minute(jobs):
     assert runs(jobs)["endless"] == 1
 
 
+@only_in_test_faults
+def test_job_that_outlives_a_stop_runs_again(jobs):
+    """The worker waits for 25 seconds, and then returns the job to the queue."""
+    assert enqueue(jobs, "record", "long", seconds=40) == 202
+    wait_for(lambda: not waiting(jobs), 30)
+
+    jobs.compose("stop", "worker")
+    assert waiting(jobs) == 1
+    jobs.compose("start", "worker")
+    wait_for(lambda: none_is_left(jobs), 120)
+
+    assert runs(jobs)["long"] == 1  # it counts at its end
+
+
+def waiting(jobs):
+    """Return how many jobs wait in the queue."""
+    return int(redis_cli(jobs, "llen", "celery"))
+
+
 def test_running_jobs_are_listed(jobs):
     assert enqueue(jobs, "record", "slow", seconds=20) == 202  # the command takes seconds to start
     celery = ["celery", "--app", f"{SLUG}.make_celery"]
