@@ -103,6 +103,14 @@ ELSEWHERE = {
         'compose("up", "--detach", "--wait")',
     ),
     "kubectl create secret tls": ("tests/options/test_kubernetes.py", "create secret tls"),
+    "npm --prefix assets run watch": (
+        "tests/options/test_frontend.py",
+        "watch, add = commands(",
+    ),
+    "npm --prefix assets install --save-exact NAME": (
+        "tests/options/test_frontend.py",
+        "watch, add = commands(",
+    ),
     "make audit": ("tests/generated/test_supply.py", '"audit"'),
     "make backup": ("tests/running/test_backup.py", 'make(stack, "backup")'),
     "make drill": ("tests/running/test_backup.py", '"drill"'),
@@ -139,10 +147,7 @@ KUBECTL = {
 # Commands that nobody runs but by hand, and why
 BY_HAND = {
     "make bench": "it takes minutes, and measures only on a quiet machine",
-    "make seed run": "it does not end; other tests run `make run` and `flask seed`",
     "make watch": "it does not end; tests/running/test_stack.py runs what it runs",
-    "npm --prefix assets run watch": "it needs npm, and does not end",
-    "npm --prefix assets install --save-exact NAME": "it needs npm",
 } | dict.fromkeys(KUBECTL, "no test has a cluster; tests/options/test_kubernetes.py parses them")
 
 
@@ -561,6 +566,18 @@ def test_make_run_serves_the_first_page(project):
     assert "<h1>My Service</h1>" in page
     assert f"Starting on {address}, until you press Ctrl-C" in log.read_text()
     assert "Traceback" not in log.read_text()
+
+
+def test_examples_are_added_before_the_service_starts(bake):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+    with running("make seed run".split(), bake(**FULL), PORT=str(port)) as (_, log):
+        wait_for(lambda: "Starting on" in log.read_text(), 120)
+        wait_for(lambda: urlopen(f"http://127.0.0.1:{port}/livez", timeout=5).status == 200, 60)
+        notes = json.load(urlopen(f"http://127.0.0.1:{port}/notes", timeout=5))
+
+    assert len(notes["items"]) > 1
 
 
 @pytest.mark.parametrize(

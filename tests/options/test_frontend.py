@@ -1,15 +1,17 @@
 """Front ends in Chromium: the home page works under its policy, and saved files are built again."""
 
 import gzip
+import json
 import os
 import re
+import shutil
 from urllib.parse import urljoin
 
 import pairwise
 import pytest
 from browser import chromium
 from figures import report
-from projects import BARE, TEMPLATE, WHOLE, change, run
+from projects import BARE, ENVIRONMENT, TEMPLATE, WHOLE, change, commands, run, running
 from stacks import SLUG, temporary_stack, wait_for
 
 docker = [pytest.mark.docker, pytest.mark.xdist_group("docker-untimed")]
@@ -217,6 +219,23 @@ def test_outdated_lock_fails_the_check(bake):
     assert outdated.returncode != 0
     assert "are in sync" in outdated.stdout
     assert "3.7.1" in (project / "my_service/static/built/app.js").read_text()
+
+
+@pytest.mark.skipif(not shutil.which("npm", path=ENVIRONMENT["PATH"]), reason="needs npm")
+def test_package_is_added_and_files_are_watched_as_described(bake):
+    project = bake(**BARE | {"frontend": "vue"})
+    watch, add = commands((project / "docs/frontend.md").read_text())
+    run("make", "assets", cwd=project)
+
+    run(*add.replace("NAME", "dayjs").split(), cwd=project)
+    with running(watch.split(), project):
+        with (project / "assets/js/app.js").open("a") as script:
+            script.write('import dayjs from "dayjs";\nwindow.clock = dayjs;\n')
+        built = project / "my_service/static/built/app.js"
+        wait_for(lambda: "clock" in built.read_text(), 60)
+
+    packages = json.loads((project / "assets/package.json").read_text())["dependencies"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", packages["dayjs"])
 
 
 def test_lock_does_not_name_a_registry(bake, monkeypatch):
