@@ -137,6 +137,8 @@ ELSEWHERE = {
     "make env lock check": ("tests/updates/test_updates.py", "Add or remove an option"),
 }
 KUBECTL = {
+    "kubectl config set-context --current "
+    '--namespace={{ cookiecutter.project_slug | replace("_", "-") }}',
     "kubectl logs --selector=app.kubernetes.io/component=web --all-containers --follow",
     "kubectl logs job/migrate",
     "kubectl rollout restart deployment",
@@ -468,8 +470,11 @@ def test_table_can_be_changed_as_described(bake):
 def test_additions_work_as_described(bake, services):
     project = bake(project_slug="shop", **services)
 
+    password, *others = FOLLOWED["docs/add.md"]
+    follow(project, "docs/add.md", password)
+    run("uv", "run", "--quiet", "ruff", "check", cwd=project)  # the imports are sorted as described
     follow(project, "docs/change.md", "A form")
-    for heading in FOLLOWED["docs/add.md"]:
+    for heading in others:
         follow(project, "docs/add.md", heading)
     follow(project, "docs/files-and-streams.md", "Receive a file")
     follow(project, "docs/files-and-streams.md", "Test an upload")

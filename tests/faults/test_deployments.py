@@ -578,7 +578,7 @@ def test_deployment_says_so_before_it_replaces_postgres_and_redis(service):
 
     assert deployment.returncode == 0, lines
     for name in ("postgres", "redis"):
-        [said] = [at for at, line in lines if f"definition of {name} has changed" in line]
+        [said] = [at for at, line in lines if f"{name} or its image has changed" in line]
         created = containers(service, name)[0]["Created"]
         assert said <= datetime.fromisoformat(created).timestamp()
         assert identities(service, name)[name] != before[name]
@@ -596,7 +596,7 @@ def test_new_definition_of_nginx_closes_its_port_for_seconds_only(service):
     failed = [sent for sent, _, status in answers if status == 0]
     seconds = max(failed) - min(failed)
     report(f"nginx was replaced: its port was closed for {seconds:.1f} s; {load.outcome}")
-    assert "definition of nginx has changed" in deployed
+    assert "nginx or its image has changed" in deployed
     assert identities(service, "nginx") != before
     assert seconds < 15
 

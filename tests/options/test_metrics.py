@@ -86,7 +86,9 @@ class TestStack:
     def test_metrics_are_not_public(self, stack):
         for path in ("/metrics", "/metrics/", "//metrics", "/%6detrics", "/x/../metrics/y"):
             response = stack.get(path, Authorization="Bearer x")
-            assert (response.status, json.loads(response.text)["status"]) == (404, 404)
+            problem = json.loads(response.text)
+            assert (response.status, problem["status"], problem["title"]) == (404, 404, "Not Found")
+            assert problem["detail"]
         assert stack.inside("web", "python", "-c", UNAUTHORIZED) == "401\n"
 
 

@@ -270,7 +270,7 @@ def test_new_definition_of_nginx_fails_no_request_behind_caddy(stack):
     load, deployed = deploy_under_load(stack)
 
     report(f"nginx was replaced behind Caddy: {load.outcome}; {load}")
-    assert "definition of nginx has changed" in deployed
+    assert "nginx or its image has changed" in deployed
     assert stack.containers()["nginx"]["Id"] != before
     assert load.failed == []
 

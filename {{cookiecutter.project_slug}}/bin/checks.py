@@ -8,12 +8,14 @@ from typing import Any
 from commands import StepError, read, say
 from services import PLACEHOLDERS, compose, containers, once, setting
 
-# The setting with which another port, or another address, is chosen
 {% if cookiecutter.use_tls %}
+# The setting that chooses another address
 PORT_SETTING = "BIND_ADDRESS"
 {% elif cookiecutter.use_nginx %}
+# The setting that chooses another port
 PORT_SETTING = "HTTP_PORT"
 {% else %}
+# The setting that chooses another port
 PORT_SETTING = "PORT"
 {% endif %}
 # What fails while the container of a service is replaced
@@ -132,7 +134,8 @@ def check_port(host: str, port: int, protocol: str, is_ours: bool) -> None:
 
 
 def listen(host: str, port: int, protocol: str) -> int:
-    """Return the number of the error when a program listens on a port, or 0."""
+    """Try to use a port; return the number of the error, or 0 if that is possible."""
+    # HTTP/3 uses UDP.
     kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
     with socket.socket(family(host), kind) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections are free
@@ -159,7 +162,7 @@ def announce(services: dict[str, Any]) -> None:
     """Say which services are replaced, and what fails meanwhile."""
     for name in replaced(services):
         fails = FAILS_MEANWHILE[name]
-        say(f"The definition of {name} has changed: it is replaced. {fails} meanwhile.")
+        say(f"{name} or its image has changed: it is replaced. {fails} meanwhile.")
 
 
 def replaced(services: dict[str, Any]) -> list[str]:

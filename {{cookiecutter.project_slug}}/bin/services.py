@@ -67,7 +67,8 @@ def has_failed(container: Container) -> bool:
     """Return whether a container has exited with an error, restarts, or is unhealthy."""
     state = container["State"]
     health = state.get("Health", {}).get("Status")
-    restarts = container["RestartCount"] > 0 and health != "healthy"  # Docker never resets it
+    # The number stays when a container has recovered: alone, it means nothing.
+    restarts = container["RestartCount"] > 0 and health != "healthy"
     return health == "unhealthy" or state["ExitCode"] != 0 or restarts
 
 

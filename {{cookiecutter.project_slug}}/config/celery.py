@@ -26,7 +26,8 @@ task_time_limit = 60
 worker_soft_shutdown_timeout = 25  # jobs that are still running then return to the queue
 broker_transport_options = {
     "visibility_timeout": 90,
-    "unacked_restore_throttle": 1,  # kombu looks for such messages every 10 seconds, and not 100
+    # kombu looks for messages to run again every 10 seconds × 1, and not × 10.
+    "unacked_restore_throttle": 1,
     "socket_connect_timeout": 0.5,
     "socket_timeout": 0.9,  # kombu tries twice
     "max_retries": 1,

@@ -88,7 +88,7 @@ SERVICE_DESCRIPTION = {{ python_string(cookiecutter.description) | trim }}
 
 # .env is read unless the environment says that this is production. Where neither of them contains
 # APP_ENV, it is production.
-if os.environ.get("APP_ENV", "development") == "development":
+if os.environ.get("APP_ENV") in (None, "development"):
     env.read_env(Path(__file__).parents[1] / ".env", recurse=False)
 APP_ENV = read(
     env.str, "APP_ENV", "production", validate=validate.OneOf(["production", "development"])
@@ -232,12 +232,12 @@ CACHE_ENABLE_SIGNALS = True  # for core/metrics.py
 {% endif %}
 {% if cookiecutter.use_worker %}
 
-# The queue of background jobs; in development, jobs run in the process that enqueues them
+# The queue of background jobs; if unset in development, jobs run in the process that enqueues them
 QUEUE_URL = read(env.str, "QUEUE_URL", in_development(None), validate=valid_redis)
 {% endif %}
 {% if cookiecutter.use_metrics %}
 
-# /metrics; in development, it needs no token
+# The token of /metrics; if unset in development, none is needed
 METRICS_TOKEN = read(env.str, "METRICS_TOKEN", in_development(None), validate=validate_keys)
 {% endif %}
 

@@ -10,7 +10,8 @@ workers() { # grep fails if a process ends before it is read
 earlier=$(workers)
 kill -HUP "$(cat /tmp/nginx.pid)"
 
-# nginx starts new workers as soon as it has accepted the configuration.
+# nginx starts new workers as soon as it has accepted the configuration: a worker (-x, a whole line)
+# that is none of the earlier ones (-vF)
 attempts=100 # ten seconds
 until workers | grep -qvxF "$earlier"; do
     attempts=$((attempts - 1))
@@ -22,6 +23,8 @@ until workers | grep -qvxF "$earlier"; do
     fi
     sleep 0.1
 done
+# It is in use: if a later reload fails, what was in use before it must not return.
+rm -f /var/cache/nginx/nginx.conf.former
 
 [ "${1:-}" = --wait ] || exit 0
 for worker in $earlier; do

@@ -1,6 +1,7 @@
 """What every service needs, whatever it does: updates with the template change these modules.
 
-They import nothing from outside of this folder but ``config``; your modules import from here.
+They import nothing from outside of this folder: settings are in ``app.config``. Your modules
+import from here.
 """
 
 from flask import Flask

@@ -75,7 +75,7 @@ def report(error: BaseException | None) -> None:
 
 {% if cookiecutter.use_postgres %}
 def memoize_until_commit(function: Any) -> Any:
-    """Cache the results of a function that reads the database, until a session commits a change."""
+    """Cache the results of a function that reads the database, until any session commits."""
     cached = cache.memoize()(function)
     event.listen(Session, "after_commit", lambda session: invalidate(cached))
     return cached

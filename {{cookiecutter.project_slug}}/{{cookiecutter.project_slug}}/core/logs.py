@@ -81,7 +81,7 @@ def begin(endpoint: str | None, values: dict[str, Any] | None) -> None:
 def add_fields(**fields: Any) -> None:
     """Add fields to the log line of the current request; a reserved name gets a ``_`` at its end.
 
-    Outside of a request, such as in a command, nothing is logged.
+    In a command, the fields are ignored. It needs an application context.
     """
     for name, value in fields.items():
         key = f"{name}_" if name in RESERVED_ATTRS else name

@@ -39,6 +39,7 @@ class Details(BasePlugin):
 def init_app(app: Flask) -> None:
     """Describe what no decorator describes, and in development serve the page."""
     api.spec.plugins.append(Details())
+    # The names with which Flask-Smorest refers to errors: any error, and invalid arguments
     for name in ("DEFAULT_ERROR", HTTPStatus.UNPROCESSABLE_ENTITY.name):
         api.spec.components.response(name, ERROR, lazy=True)
     for rule in app.url_map.iter_rules("health.livez"):

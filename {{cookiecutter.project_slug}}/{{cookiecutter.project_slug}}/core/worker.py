@@ -30,7 +30,8 @@ def init_app(app: Flask) -> None:
     celery.set_default()
     app.extensions["celery"] = celery
     if url:
-        health.add_check(app, "queue", lambda: is_full(celery))  # it responds; it may be full
+        # It responds; whether it is full, does not count.
+        health.add_check(app, "queue", lambda: is_full(celery))
 
 
 def task_class(app: Flask) -> type[Task]:
