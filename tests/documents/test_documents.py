@@ -70,6 +70,10 @@ FOLLOWED = {
 
 # Commands that other files run
 ELSEWHERE = {
+    """docker compose exec web celery --app user.make_celery call user.tasks.example --args='["now"]'""": (
+        "tests/running/test_stack.py",
+        '"call", f"{SLUG}.tasks.example"',
+    ),
     "make up": ("tests/running/test_stack.py", '"make", "up"'),
     "make lint": (".ci/run", "make lint"),
     "make test": (".ci/run", "make test"),
