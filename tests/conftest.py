@@ -10,7 +10,15 @@ from pathlib import Path
 import leftovers
 import pytest
 from figures import FIGURES, Figures, report
-from projects import COMBINATIONS, ENVIRONMENT, FULL, config_in, name_of
+from projects import (
+    COMBINATIONS,
+    ENVIRONMENT,
+    FULL,
+    SERVICES,
+    config_in,
+    name_of,
+    only_in_test_faults,
+)
 from stacks import stack_with, temporary_stack
 
 
@@ -143,7 +151,15 @@ def either_stack(request):
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture(scope="session", params=COMBINATIONS, ids=name_of)
+def each_stack():
+    """Return all combinations of services; those of two services only in `make test-faults`."""
+    for options in COMBINATIONS:
+        chosen = [service for service in SERVICES if options[service]]
+        marks = [pytest.mark.faults, only_in_test_faults] if len(chosen) == 2 else []
+        yield pytest.param(options, id=name_of(options), marks=marks)
+
+
+@pytest.fixture(scope="session", params=each_stack())
 def stack(request, engine, cookies_session):
     """Start the production stack of a combination, as generated."""
     name = name_of(request.param)

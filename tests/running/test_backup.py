@@ -557,10 +557,8 @@ MOMENTS = {
 }
 SIGNALS = ["SIGHUP", "SIGINT", "SIGTERM", "SIGKILL"]
 INTERRUPTIONS = [
-    ("backup", "Backing up", "SIGTERM"),
     ("drill", "Restoring", "SIGINT"),
-    ("restore", "Upgrading", "SIGKILL"),
-    ("restore", "Replacing", "SIGHUP"),
+    ("restore", "Upgrading", "SIGHUP"),
     ("restore", "Replacing", "SIGKILL"),
 ]
 if WHOLE:  # each signal at each moment

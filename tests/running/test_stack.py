@@ -453,13 +453,12 @@ MISTAKES = {
 def test_traceback_is_in_the_log(dev, path):
     file, (old, new, cause) = dev.project / SLUG / path, MISTAKES[path]
     change(file, old, new)
+    traceback = rf"Traceback \(most recent call last\):\n(  .*\n)+.*{cause}"
     wait_for(lambda: dev.get("/").status == 500, 60)
-    log = "\n".join(dev.logs("web", "--tail=200"))
+    wait_for(lambda: re.search(traceback, "\n".join(dev.logs("web", "--tail=200"))), 20)
     time.sleep(1.1)  # see above
     change(file, new, old)
     wait_for(lambda: dev.get("/").status == 200, 60)
-
-    assert re.search(rf"Traceback \(most recent call last\):\n(  .*\n)+.*{cause}", log)
 
 
 def test_service_recovers_from_a_syntax_error(dev):
