@@ -40,8 +40,7 @@ def init_app(app: Flask) -> None:
 
 
 def all_headers(app: Flask) -> dict[str, str]:
-    """Return the headers; the policy allows the files of ``STATIC_HOST`` too, if it is set."""
-    # In each directive that ends with -src, such as default-src, but not in base-uri
+    """Return the headers; each directive ending with "-src" allows ``STATIC_HOST``, if it is set."""
     sources = f"src 'self' {app.config['STATIC_HOST']}".strip()
     policy = HEADERS["Content-Security-Policy"].replace("src 'self'", sources)
     return HEADERS | {"Content-Security-Policy": policy}
