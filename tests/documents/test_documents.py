@@ -25,6 +25,7 @@ from projects import (
     TEMPLATE,
     commands,
     each_combination,
+    only_in_test_faults,
     run,
     running,
 )
@@ -695,6 +696,8 @@ class TestProduction:
         refused = psql(production, "SELECT 1", *as_role, check=False, PGPASSWORD=old)
         assert 'password authentication failed for user "user"' in refused
 
+    @pytest.mark.faults
+    @only_in_test_faults
     def test_earlier_version_can_be_deployed_again(self, production):
         downgrade = "docker compose run --rm --build migrate flask db downgrade"
         upgrade = "docker compose exec web flask db upgrade"

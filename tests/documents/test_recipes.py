@@ -17,8 +17,18 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 from figures import report
-from projects import BARE, FULL, WHOLE, check_workflows, each_combination, files_of, run, running
-from recipes import RECIPES, recipe
+from projects import (
+    BARE,
+    FULL,
+    WHOLE,
+    check_workflows,
+    each_combination,
+    files_of,
+    only_in_test_faults,
+    run,
+    running,
+)
+from recipes import RECIPES, Recipe, recipe
 from stacks import temporary_stack, wait_for
 
 pytestmark = pytest.mark.faults  # for the whole form
@@ -70,10 +80,19 @@ def mariadb(engine, cookies_session):
         yield stack
 
 
+def test_changes_for_mariadb_fit_the_project(bake):
+    reading = Recipe(bake(**FULL, project_slug="shop"), (RECIPES / "mariadb.md").read_text(), {})
+    for heading in (None, "Change the project"):
+        reading.follow(heading)
+
+    printed = run("uv", "run", "pytest", "tests/core/test_database.py", cwd=reading.project).stdout
+    assert passed(printed)
+
+
 class TestMariaDB:
     """A project with MariaDB."""
 
-    pytestmark = docker
+    pytestmark = [*docker, only_in_test_faults]
 
     def test_own_tests_pass_with_sqlite_and_mariadb(self, mariadb):
         with_sqlite, *with_mariadb = passed(mariadb.recipe.follow("Tests"))

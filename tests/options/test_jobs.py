@@ -318,6 +318,7 @@ def test_health_check_notices_that_jobs_do_not_run(jobs, fault):
     report(f"{fault}: unhealthy after {took:.0f} s")
 
 
+@only_in_test_faults
 def test_deployment_whose_worker_does_not_start_keeps_web_running(jobs):
     file = jobs.project / SLUG / "make_celery.py"
     text = file.read_text()

@@ -462,6 +462,8 @@ def test_release_is_found_in_the_history(template, shell):
 
 
 @pytest.mark.docker
+@pytest.mark.faults
+@only_in_test_faults
 @pytest.mark.xdist_group("docker-untimed")
 def test_stack_of_the_previous_release_keeps_its_data(engine, create, template, shell):
     project, port = create("ours", FULL, template.release(BEFORE)), 8244
