@@ -71,6 +71,10 @@ FOLLOWED = {
 
 # Commands that other files run
 ELSEWHERE = {
+    "docker compose down --volumes": (
+        "tests/shared/stacks.py",
+        "docker compose down --volumes",
+    ),
     """docker compose exec web celery --app user.make_celery call user.tasks.example --args='["now"]'""": (
         "tests/running/test_stack.py",
         '"call", f"{SLUG}.tasks.example"',

@@ -40,7 +40,7 @@ def init_app(app: Flask) -> None:
 
 
 def all_headers(app: Flask) -> dict[str, str]:
-    """Return the headers; each directive ending with "-src" allows ``STATIC_HOST``, if it is set."""
+    """Return the headers; each directive that ends with -src allows ``STATIC_HOST``, if set."""
     sources = f"src 'self' {app.config['STATIC_HOST']}".strip()
     policy = HEADERS["Content-Security-Policy"].replace("src 'self'", sources)
     return HEADERS | {"Content-Security-Policy": policy}
