@@ -105,5 +105,7 @@ def test_own_workflow_runs_what_ci_runs():
     commands = [
         step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step
     ]
-    assert commands == [".ci/run", "bash .ci/elsewhere"]
+    faults = "REQUIRE_DOCKER=1 DEPLOYMENTS=4 make test-faults"
+    assert commands == [".ci/run", faults, "bash .ci/elsewhere"]
+    assert workflow["jobs"]["faults"]["if"] == "github.event_name == 'schedule'"
     check_workflows(TEMPLATE)
