@@ -473,6 +473,7 @@ def test_service_recovers_from_a_syntax_error(dev):
     home, begun = dev.project / SLUG / "home.py", 'bp = Blueprint("home", __name__'
     change(home, f"{begun})", begun)
     wait_for(lambda: dev.get("/").status == 500, 60)
+    time.sleep(1.1)  # see above
 
     change(home, begun, f"{begun})")
 

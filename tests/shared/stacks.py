@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,13 +61,16 @@ class Stack:
 
     def get(self, path, method="GET", body=None, timeout=10, **headers):
         """Return the response of the published port, over a new connection."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         if body is not None:
             body, headers["Content-Type"] = json.dumps(body), "application/json"
-        connection.request(method, path, body=body, headers=headers | {"Connection": "close"})
-        response = connection.getresponse()
-        response.content = response.read()
+        headers["Connection"] = "close"
+        with closing(
+            http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        ) as connection:
+            connection.request(method, path, body=body, headers=headers)
+            response = connection.getresponse()
+            response.content = response.read()
         response.text = response.content.decode(errors="replace")
         return response
 
