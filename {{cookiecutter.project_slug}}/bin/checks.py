@@ -8,14 +8,12 @@ from typing import Any
 from commands import StepError, read, say
 from services import PLACEHOLDERS, compose, containers, once, setting
 
+# The setting to change if another program uses a port
 {% if cookiecutter.use_tls %}
-# The setting that chooses another address
 PORT_SETTING = "BIND_ADDRESS"
 {% elif cookiecutter.use_nginx %}
-# The setting that chooses another port
 PORT_SETTING = "HTTP_PORT"
 {% else %}
-# The setting that chooses another port
 PORT_SETTING = "PORT"
 {% endif %}
 # What fails while the container of a service is replaced

@@ -61,11 +61,7 @@ class IdConverter(IntegerConverter):
 
 
 def component_name(schema: Any) -> str:
-{% if cookiecutter.use_openapi %}
-    """Return the name of a schema in the document; one with ``partial`` or ``only`` has none."""
-{% else %}
-    """Return the name of a schema, which Flask-Smorest needs; one with ``partial`` has none."""
-{% endif %}
+    """Return the name of a schema for Flask-Smorest; one with ``partial`` or ``only`` has none."""
     if isinstance(schema, Schema) and (schema.partial or schema.only or schema.exclude):
         return ""  # described where it is used: two schemas of a class cannot have its name
     schema_class = schema if isinstance(schema, type) else type(schema)

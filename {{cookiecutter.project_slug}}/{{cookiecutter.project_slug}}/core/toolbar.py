@@ -33,7 +33,7 @@ def refuse_untrusted_host() -> None:
 
 
 def allow_inline(response: Response) -> Response:
-    """Allow the inline scripts and styles of the toolbar; hashes, as you may add, forbid them."""
+    """Allow the inline scripts and styles of the toolbar; a hash in the policy forbids them."""
     policy = current_app.extensions["security_headers"]["Content-Security-Policy"]
     without_hashes = re.sub(r" 'sha256-[^']+'", "", policy)
     response.headers["Content-Security-Policy"] = without_hashes.replace(

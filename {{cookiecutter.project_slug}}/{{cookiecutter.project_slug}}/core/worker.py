@@ -30,7 +30,7 @@ def init_app(app: Flask) -> None:
     celery.set_default()
     app.extensions["celery"] = celery
     if url:
-        # It responds; whether it is full, does not count.
+        # The queue has to respond, but may be full.
         health.add_check(app, "queue", lambda: is_full(celery))
 
 
