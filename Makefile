@@ -22,7 +22,7 @@ test: .venv/ready ## Run all tests; without a Docker engine, skip those that nee
 
 .PHONY: test-faults
 test-faults: .venv/ready ## Run only the tests that break or attack a running stack, and print what they measure
-	DEPLOYMENTS=$(or $(DEPLOYMENTS),20) pytest -m faults -rs
+	DEPLOYMENTS=$(or $(DEPLOYMENTS),20) pytest -m "faults or weekly" -rs
 
 .PHONY: clean
 clean: .venv/ready ## Delete the demo, and what tests that were killed have left in Docker

@@ -15,6 +15,7 @@ from projects import (
     ENVIRONMENT,
     FULL,
     SERVICES,
+    WHOLE,
     config_in,
     name_of,
     only_in_test_faults,
@@ -50,6 +51,10 @@ LONGEST_FIRST = ["deployments", "docker", "docker-untimed", "combinations", "job
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     items.sort(key=order)
+    skip = pytest.mark.skip(reason="only in `make test-faults`")
+    for item in items:
+        if item.get_closest_marker("weekly") and not WHOLE:
+            item.add_marker(skip)
 
 
 def order(item):
@@ -155,7 +160,7 @@ def each_stack():
     """Return all combinations of services; those of two services only in `make test-faults`."""
     for options in COMBINATIONS:
         chosen = [service for service in SERVICES if options[service]]
-        marks = [pytest.mark.faults, only_in_test_faults] if len(chosen) == 2 else []
+        marks = [only_in_test_faults] if len(chosen) == 2 else []
         yield pytest.param(options, id=name_of(options), marks=marks)
 
 

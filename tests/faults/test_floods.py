@@ -261,7 +261,6 @@ QUICK = {
     "nginx: 1 × readers with gzip",
     "nginx: 1 × 440 uploads",
     "caddy-nginx: 1 × 400 heads, endless fields",
-    "caddy: 1 × 700 heads, endless fields",
 }
 ROWS = FLOODS if WHOLE else [row for row in FLOODS if row.id in QUICK]
 

@@ -19,9 +19,9 @@ from cookiecutter.main import cookiecutter
 from dotenv import dotenv_values
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
-from projects import BARE, OPTIONS, ROWS, TEMPLATE, constants, run
+from projects import BARE, OPTIONS, ROWS, TEMPLATE, WHOLE, constants, run
 
-EXAMPLES = int(os.environ.get("EXAMPLES", 160))
+EXAMPLES = int(os.environ.get("EXAMPLES", 400 if WHOLE else 80))
 QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text())
 METACHARACTERS = "'\"\\`$#%&|<>{}[]()!?*~:;,=@/-+^. "
 FRAGMENTS = [

@@ -23,7 +23,7 @@ ALWAYS = """
     .github/workflows/ci.yml .github/workflows/image.yml .gitignore .pre-commit-config.yaml
     .trivyignore Dockerfile LICENSE Makefile
     README.md compose.override.yaml compose.yaml locustfile.py pyproject.toml uv.lock bin/audit bin/env
-    bin/checks.py bin/commands.py bin/deploy bin/failures bin/healthcheck bin/services.py
+    bin/checks.py bin/commands.py bin/deploy bin/failures bin/healthcheck bin/images.py bin/services.py
     config/__init__.py config/gunicorn.py config/settings.py
     my_service/__init__.py my_service/core/__init__.py my_service/core/assets.py
     my_service/core/errors.py my_service/core/health.py my_service/home.py
@@ -35,7 +35,7 @@ ALWAYS = """
     tests/core/test_toolbar.py tests/core/conftest.py tests/core/templates/error.html
     tests/test_gunicorn.py tests/test_limits.py tests/test_production.py
     docs/add.md docs/change.md docs/configure.md docs/deploy.md docs/files-and-streams.md
-    docs/remove.md docs/test.md docs/troubleshooting.md
+    docs/remove.md docs/test.md docs/troubleshooting.md docs/update.md
 """.split()
 REPOSITORY = QUESTIONS["__template_url"]  # to which the documents refer
 ALWAYS_PROGRAMS = ["audit", "deploy", "env", "failures", "healthcheck"]

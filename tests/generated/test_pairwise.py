@@ -1,7 +1,7 @@
 """The table of answers with which tests generate projects."""
 
 import pairwise
-from projects import texts
+from projects import only_in_test_faults, texts
 
 
 def test_each_pair_of_answers_is_in_a_row():
@@ -15,6 +15,7 @@ def test_each_pair_of_answers_is_in_a_row():
                 assert together == {(a, b) for a in given for b in answers[other]}
 
 
+@only_in_test_faults
 def test_python_version_changes_the_same_lines_with_each_front_end(no_lock, bake):
     """These pairs are generated here, and need no rows of their own."""
     answers = pairwise.questions()

@@ -71,7 +71,7 @@ FAULTS = {
     "queue replaced": replace_queue,
     "deployment": deploy,
 }
-SHORT = ["queue killed", "deployment"]
+SHORT = ["queue killed"]
 LOSSLESS = ["workers stopped and started", "deployment"]
 
 

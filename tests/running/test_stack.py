@@ -15,7 +15,16 @@ from urllib.parse import urljoin
 
 import pytest
 from figures import report
-from projects import BARE, COMBINATIONS, ENVIRONMENT, FULL, change, name_of, run
+from projects import (
+    BARE,
+    COMBINATIONS,
+    ENVIRONMENT,
+    FULL,
+    change,
+    name_of,
+    only_in_test_faults,
+    run,
+)
 from stacks import SLUG, stylesheet, temporary_stack, unique_name, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("combinations")]
@@ -348,14 +357,19 @@ def test_build_with_a_stale_lock_fails_with_a_message(engine, bake):
     assert "needs to be updated" in done.stdout
 
 
+NGINX = BARE | {"use_nginx": True}
+
+
 @pytest.mark.parametrize(
     ("options", "ways", "again"),
     [
-        (FULL, ["up", "deploy"], ["deploy"]),
-        (BARE, ["up", "deploy"], ["up", "deploy"]),
-        (BARE | {"use_nginx": True}, ["deploy"], ["deploy"]),
+        (FULL, ["deploy"], ["deploy"]),
+        (BARE, ["up"], ["up"]),
+        pytest.param(FULL, ["up"], ["up"], marks=only_in_test_faults),
+        pytest.param(BARE, ["deploy"], ["deploy"], marks=only_in_test_faults),
+        pytest.param(NGINX, ["deploy"], ["deploy"], marks=only_in_test_faults),
     ],
-    ids=["full", "bare", "nginx"],
+    ids=["full", "bare", "full, up", "bare, deploy", "nginx"],
 )
 def test_failed_start_prints_the_cause_and_can_be_repeated(
     engine, cookies_session, options, ways, again
@@ -480,7 +494,11 @@ def test_service_recovers_from_a_syntax_error(dev):
     wait_for(lambda: dev.get("/").status == 200, 60)
 
 
-@pytest.mark.parametrize("mode", ["go-rwx", "o-rwx"], ids=["umask 077", "umask 027"])
+@pytest.mark.parametrize(
+    "mode",
+    ["go-rwx", pytest.param("o-rwx", marks=only_in_test_faults)],
+    ids=["umask 077", "umask 027"],
+)
 def test_checkout_that_only_its_owner_can_read_is_deployed(engine, cookies_session, mode):
     """Its modes are those of the files in the image, and of the directories that are mounted."""
     with temporary_stack(cookies_session, FULL, "umask", 8242) as stack:

@@ -16,25 +16,33 @@ PORT_SETTING = "HTTP_PORT"
 {% else %}
 PORT_SETTING = "PORT"
 {% endif %}
-# What fails while the container of a service is replaced
+# What fails while the container of a service is replaced, and for how long
 FAILS_MEANWHILE = {
 {% if cookiecutter.use_postgres %}
-    "postgres": "Requests that need it fail",
+    "postgres": "Requests that need it fail for about 2 seconds",
 {% endif %}
 {% if cookiecutter.use_redis %}
-    "redis": "Nothing is cached",
+    "redis": "Nothing is cached for about 2 seconds",
 {% endif %}
 {% if cookiecutter.use_worker %}
-    "queue": "No job can be enqueued",
+    "queue": "No job can be enqueued for about 2 seconds",
 {% endif %}
 {% if cookiecutter.use_nginx %}
-    "nginx": "{{ "Requests wait" if cookiecutter.use_tls else "Its port is closed" }}",
+{% if cookiecutter.use_tls %}
+    "nginx": "Requests wait for about a second",
+{% else %}
+    "nginx": "Its port is closed for about a second",
+{% endif %}
 {% endif %}
 {% if cookiecutter.use_tls %}
-    "caddy": "Its ports are closed",
+    "caddy": "Its ports are closed for about 2 seconds",
 {% endif %}
 {% if not cookiecutter.use_nginx %}
-    "web": "{{ "Requests wait" if cookiecutter.use_tls else "Its port is closed" }}",
+{% if cookiecutter.use_tls %}
+    "web": "Requests wait for about 3 seconds",
+{% else %}
+    "web": "Its port is closed for about 3 seconds",
+{% endif %}
 {% endif %}
 }
 
@@ -160,7 +168,7 @@ def announce(services: dict[str, Any]) -> None:
     """Say which services are replaced, and what fails meanwhile."""
     for name in replaced(services):
         fails = FAILS_MEANWHILE[name]
-        say(f"{name} or its image has changed: it is replaced. {fails} meanwhile.")
+        say(f"{name} or its image has changed: it is replaced. {fails}.")
 
 
 def replaced(services: dict[str, Any]) -> list[str]:

@@ -58,7 +58,6 @@ def ignore_signals() -> None:
         signal.signal(number, lambda *_: None)
 
 
-{% if cookiecutter.use_nginx or cookiecutter.use_postgres %}
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Delay signals until the end of the block."""
@@ -69,7 +68,6 @@ def uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-{% endif %}
 @contextmanager
 def lock(name: str) -> Iterator[None]:
     """Let one process at a time run the block; the commands that it runs hold the lock too."""
