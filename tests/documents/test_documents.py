@@ -87,6 +87,7 @@ ELSEWHERE = {
         '"call", f"{SLUG}.tasks.example"',
     ),
     "make up": ("tests/running/test_stack.py", '"make", "up"'),
+    "make update": ("tests/running/test_images.py", 'make(stack, "update")'),
     "make lint": (".ci/run", "make lint"),
     "make test": (".ci/run", "make test"),
     "make test-faults": ("tests/faults/test_faults.py", "pytest.mark.faults"),
