@@ -166,6 +166,7 @@ KUBECTL = {
 # Commands that nobody runs but by hand, and why
 BY_HAND = {
     "make bench": "it takes minutes, and measures only on a quiet machine",
+    "make soak": "it takes 45 minutes",
     "make watch": "it does not end; tests/running/test_stack.py runs what it runs",
 } | dict.fromkeys(KUBECTL, "no test has a cluster; tests/options/test_kubernetes.py parses them")
 
