@@ -5,11 +5,12 @@ import json
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from figures import report
 from projects import FULL, WHOLE, only_in_test_faults, run
-from stacks import SLUG, stack_with, wait_for
+from stacks import SLUG, small_volume, stack_with, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.xdist_group("jobs")]
 JOBS = 1_000 if WHOLE else 200
@@ -274,6 +275,45 @@ def test_full_queue_refuses_jobs_and_loses_none(jobs):
     counts = Counter(statuses.values())
     report(f"full queue: {before} jobs accepted, then {counts[202] - before}; all ran; {counts}")
     assert set(counts) == {202, 503}
+
+
+@only_in_test_faults
+def test_full_volume_of_the_queue_loses_no_job(engine, cookies_session):
+    """Redis exits when it cannot write, and Docker restarts it."""
+    kept, options = ExitStack(), FULL | {"use_worker": True}
+
+    def prepare(project):
+        kept.enter_context(small_volume(project, "queue", "queue", 32))
+
+    with stack_with(cookies_session, options, "fullqueue", 8247, "jobs", "", prepare) as full, kept:
+        holder = f"{full.name}-holder"
+        full.compose("stop", "worker")
+        accepted = set(json.loads(full.get("/jobs/many/before/50", "POST").text))
+        run(
+            "docker",
+            "exec",
+            holder,
+            "sh",
+            "-c",
+            "cat /dev/zero >/kept/ballast",
+            cwd=full.project,
+            check=False,
+        )
+        statuses = Counter(enqueue(full, "record", f"full-{number}") for number in range(5))
+        full.compose("start", "worker")
+        others = {full.get(path).status for path in ("/", "/notes", "/livez")}
+        time.sleep(20)
+        later = Counter(enqueue(full, "record", f"later-{number}") for number in range(5))
+        restarts = full.containers()["queue"]["RestartCount"]
+        run("docker", "exec", holder, "rm", "/kept/ballast", cwd=full.project)
+        took = wait_for(lambda: enqueue(full, "record", "room") == 202, 120)
+        wait_for(lambda: accepted | {"room"} <= runs(full).keys(), 150)
+
+        report(f"volume of the queue full: jobs {statuses}, {later}, restarted {restarts} times; "
+               f"accepts jobs {took:.0f} s after there was room; all ran")  # fmt: skip
+        assert statuses[503] == later[503] == 5
+        assert others == {200}
+        assert restarts > 0
 
 
 def minutes(jobs):
