@@ -8,6 +8,7 @@ import random
 import re
 import secrets
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -106,6 +107,7 @@ def test_service_recovers_from_a_restart_of_the_host(stack, restarts):
             f"{', '.join(order)}: ready {answered:.0f} s after the last, healthy after {took:.0f} s"
         )
         assert ids(stack) == running
+        assert answered < 60  # 5 to 12 on two busy CPUs; docs/update.md says 20
 
     begun = time.monotonic()
     wait_for(lambda: not waiting(stack), 300)
@@ -208,7 +210,7 @@ ROLES = {"DATABASE_PASSWORD": "user", "POSTGRES_PASSWORD": "postgres"}
 
 
 @pytest.mark.parametrize("name", ROLES)
-def test_new_password_of_postgres_fails_requests_for_seconds(stack, name):
+def test_new_password_of_postgres_fails_few_requests(stack, name):
     new = secrets.token_urlsafe(32)
     change = rf"docker compose exec postgres psql --username=postgres --command='\password {ROLES[name]}'"
 
@@ -219,10 +221,10 @@ def test_new_password_of_postgres_fails_requests_for_seconds(stack, name):
 
     load = change_under_load(stack, new_password)
 
-    times = [sent for _, _, sent in load.failed]
-    report(f"{name}: requests failed for {max(times, default=0) - min(times, default=0):.1f} s")
-    assert {kind for kind, _, _ in load.failed} <= {"list", "note"}
-    assert max(times, default=0) - min(times, default=0) < 10
+    failed = Counter(kind for kind, _, _ in load.failed)
+    report(f"{name}: of {load.statuses.total()} requests failed {dict(failed)}")
+    assert set(failed) <= {"list", "note"}
+    assert failed.total() < load.statuses.total() / 10
 
 
 # The requests that fail meanwhile

@@ -279,41 +279,39 @@ def test_full_queue_refuses_jobs_and_loses_none(jobs):
 
 @only_in_test_faults
 def test_full_volume_of_the_queue_loses_no_job(engine, cookies_session):
-    """Redis exits when it cannot write, and Docker restarts it."""
+    """Redis exits when it cannot write, and Docker restarts it. The first jobs may still fit in."""
     kept, options = ExitStack(), FULL | {"use_worker": True}
 
     def prepare(project):
         kept.enter_context(small_volume(project, "queue", "queue", 32))
 
+    def enqueue_five(full, name):
+        return {f"{name}-{n}": enqueue(full, "record", f"{name}-{n}") for n in range(5)}
+
     with stack_with(cookies_session, options, "fullqueue", 8247, "jobs", "", prepare) as full, kept:
-        holder = f"{full.name}-holder"
+        inside = ["docker", "exec", f"{full.name}-holder", "sh", "-c"]
         full.compose("stop", "worker")
         accepted = set(json.loads(full.get("/jobs/many/before/50", "POST").text))
-        run(
-            "docker",
-            "exec",
-            holder,
-            "sh",
-            "-c",
-            "cat /dev/zero >/kept/ballast",
-            cwd=full.project,
-            check=False,
-        )
-        statuses = Counter(enqueue(full, "record", f"full-{number}") for number in range(5))
+        run(*inside, "cat /dev/zero >/kept/ballast", cwd=full.project, check=False)
+        first = enqueue_five(full, "first")
         full.compose("start", "worker")
         others = {full.get(path).status for path in ("/", "/notes", "/livez")}
         time.sleep(20)
-        later = Counter(enqueue(full, "record", f"later-{number}") for number in range(5))
-        restarts = full.containers()["queue"]["RestartCount"]
-        run("docker", "exec", holder, "rm", "/kept/ballast", cwd=full.project)
+        later = enqueue_five(full, "later")
+        log, restarts = full.logs("queue"), full.containers()["queue"]["RestartCount"]
+        run(*inside, "rm /kept/ballast", cwd=full.project)
         took = wait_for(lambda: enqueue(full, "record", "room") == 202, 120)
-        wait_for(lambda: accepted | {"room"} <= runs(full).keys(), 150)
+        accepted |= {"room"} | {name for name, status in first.items() if status == 202}
+        wait_for(lambda: accepted <= runs(full).keys(), 150)
 
-        report(f"volume of the queue full: jobs {statuses}, {later}, restarted {restarts} times; "
-               f"accepts jobs {took:.0f} s after there was room; all ran")  # fmt: skip
-        assert statuses[503] == later[503] == 5
-        assert others == {200}
-        assert restarts > 0
+    counts = Counter(first.values()), Counter(later.values())
+    report(f"volume of the queue full: {counts}, restarted {restarts} times; accepts jobs {took:.0f} s "
+           f"after there was room; all {len(accepted)} accepted jobs ran")  # fmt: skip
+    assert set(counts[0]) <= {202, 503}
+    assert counts[1] == {503: 5}
+    assert others == {200}
+    assert restarts > 0
+    assert [line for line in log if "No space left on device" in line]
 
 
 def minutes(jobs):

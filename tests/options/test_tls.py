@@ -20,7 +20,7 @@ from dotenv import dotenv_values
 from figures import report
 from hardening import broken_rules, privileges
 from load import Load
-from projects import BARE, TEMPLATE, change, run
+from projects import BARE, TEMPLATE, change, only_in_test_faults, run
 from stacks import stack_with, unique_name, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
@@ -431,28 +431,36 @@ def is_valid(host, roots):
         return False
 
 
+def errors_of(stack, host):
+    """Return what Caddy has logged about the certificate of a host, as docs/deploy.md says."""
+    lines = map(json.loads, stack.logs("caddy"))
+    return [x for x in lines if x["level"] == "ERROR" and x.get("identifier") == host]
+
+
+@only_in_test_faults
 @with_nginx
 def test_certificate_that_cannot_be_renewed_is_in_the_log_and_in_a_mail_of_cron(authority, stack):
-    roots = short_certificates(authority, stack)
+    host, roots = HOSTS[0], short_certificates(authority, stack)
     pebble = authority.compose("ps", "--quiet", "pebble").stdout.strip()
     network = f"{stack.name}_front"
 
     run("docker", "network", "disconnect", network, pebble, cwd=stack.project)
-    ended = wait_for(lambda: not is_valid(HOSTS[0], roots), 2 * LIFETIME)
-    mail = monitor(stack, HOSTS[0])
-    errors = [line for line in map(json.loads, stack.logs("caddy")) if line["level"] == "ERROR"]
+    ended = wait_for(lambda: not is_valid(host, roots), 2 * LIFETIME)
+    mail = monitor(stack, host)
+    logged = wait_for(lambda: errors_of(stack, host), 240)
+    error = errors_of(stack, host)[-1]
     run("docker", "network", "connect", "--alias=pebble", network, pebble, cwd=stack.project)
     authority.compose("restart", "caddy")
-    again = wait_for(lambda: is_valid(HOSTS[0], roots), 60)
+    again = wait_for(lambda: is_valid(host, roots), 60)
     authority.lifetime(90 * 86_400)
     authority.first_start()
-    wait_for(lambda: is_valid(HOSTS[0], authority.roots()), 60)
+    wait_for(lambda: is_valid(host, authority.roots()), 60)
 
-    report(f"without an authority, certificates ended after {ended:.0f} s; valid again {again:.0f} s "
-           f"after a restart of Caddy; its log: {errors[-1]['message']}")  # fmt: skip
-    assert [line for line in errors if line.get("identifier") == HOSTS[0]]
-    assert "shop.example" in mail
-    assert monitor(stack, HOSTS[0]) == ""
+    report(f"without an authority, certificates ended after {ended:.0f} s; the error was logged "
+           f"{logged:.0f} s later ({error['message']}); after a restart of Caddy, valid within "
+           f"{again:.0f} s")  # fmt: skip
+    assert host in mail
+    assert monitor(stack, host) == ""
 
 
 def monitor(stack, host):

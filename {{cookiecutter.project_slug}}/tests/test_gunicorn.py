@@ -79,7 +79,7 @@ def test_memory_of_the_workers_is_shared() -> None:
 
 
 def test_worker_whose_threads_are_all_busy_is_ended_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gunicorn, "busy", set())
+    monkeypatch.setattr("config.gunicorn.busy", set())
     seconds = {}
     for free in (2, 1):
         gunicorn.busy.update(range(gunicorn.threads - free))
