@@ -129,6 +129,10 @@ ELSEWHERE = {
         "watch, add = commands(",
     ),
     "make audit": ("tests/generated/test_supply.py", '"audit"'),
+    "make env deploy": ("tests/faults/test_two_years.py", '"make", "env", "deploy"'),
+    "docker compose restart beat": ("tests/faults/test_clock.py", '"restart", "beat"'),
+    "docker compose restart redis": ("tests/faults/test_clock.py", '"restart", "redis"'),
+    "docker compose restart caddy": ("tests/options/test_tls.py", '"restart", "caddy"'),
     "make backup": ("tests/running/test_backup.py", 'make(stack, "backup")'),
     "make drill": ("tests/running/test_backup.py", '"drill"'),
     "make restore file=backups/NAME.sql.gz": ("tests/running/test_backup.py", '"restore"'),
@@ -168,6 +172,7 @@ BY_HAND = {
     "make bench": "it takes minutes, and measures only on a quiet machine",
     "make soak": "it takes 45 minutes",
     "make watch": "it does not end; tests/running/test_stack.py runs what it runs",
+    "docker buildx imagetools inspect nginxinc/nginx-unprivileged:1.30": "it needs a registry",
 } | dict.fromkeys(KUBECTL, "no test has a cluster; tests/options/test_kubernetes.py parses them")
 
 

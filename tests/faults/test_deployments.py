@@ -4,6 +4,7 @@
 interruption at each moment; it prints a table of each.
 """
 
+import http.client
 import itertools
 import os
 import re
@@ -604,17 +605,24 @@ def test_new_definition_of_nginx_closes_its_port_for_seconds_only(service):
 
 
 @only_in_test_faults
-def test_address_that_clients_connect_to_can_be_changed(service):
-    """From all addresses to this machine only, and back: the port is that of nginx itself."""
+@pytest.mark.parametrize(("address", "client"), [("0.0.0.0", "127.0.0.1"), ("[::1]", "::1")])
+def test_address_that_clients_connect_to_can_be_changed(service, address, client):
+    """From this machine only, and back: the port is that of nginx itself."""
     before = deploying.setting(service, "BIND_ADDRESS")
     try:
-        deploying.set_variable(service, "BIND_ADDRESS", "0.0.0.0")
+        deploying.set_variable(service, "BIND_ADDRESS", address)
         deployed = run("make", "deploy", cwd=service.project).stdout
+        connection = http.client.HTTPConnection(client, service.port, timeout=10)
+        connection.request("GET", "/", headers={"Host": "localhost", "Connection": "close"})
+        status = connection.getresponse().status
+        connection.close()
     finally:
         deploying.set_variable(service, "BIND_ADDRESS", before or "127.0.0.1")
         run("make", "deploy", cwd=service.project)
 
-    assert deployed.splitlines()[-1] == f"Up: http://0.0.0.0:{service.port}"
+    assert deployed.splitlines()[-1] == f"Up: http://{address}:{service.port}"
+    assert status == 200
+    assert service.get("/").status == 200
 
 
 def test_address_of_another_machine_is_refused(service):

@@ -14,7 +14,7 @@ import pytest
 from figures import report
 from load import Load, ask, everything, results, slow_requests
 from projects import run
-from stacks import identity, temporary_stack, wait_for, workers
+from stacks import identity, small_volume, temporary_stack, wait_for, workers
 
 pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.xdist_group("docker")]
 
@@ -196,22 +196,13 @@ def test_service_starts_without_its_dependencies(full_stack):
 
 
 def test_full_database_volume_fails_writes_and_recovers(engine, cookies_session):
-    """The volume is a small file system in memory, which a second container keeps mounted."""
     options = {"use_postgres": True, "use_redis": False, "use_nginx": False}
-    with temporary_stack(cookies_session, options, "small", 8186) as small:
-        volume, holder = f"{small.name}_postgres18", f"{small.name}-holder"
-        tmpfs = ["--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=size=160m"]
-        image = small.compose("config", "--images", "postgres").stdout.split()[0]
-        keep = ["--entrypoint=sleep", f"--volume={volume}:/kept", image, "300"]
-        run("docker", "rm", "--force", holder, cwd=small.project, check=False)
-        run("docker", "volume", "rm", volume, cwd=small.project, check=False)
-        run("docker", "volume", "create", *tmpfs, volume, cwd=small.project)
-        run("docker", "run", "--detach", "--rm", f"--name={holder}", *keep, cwd=small.project)
-        try:
-            small.up()
-            fill_and_make_room(small)
-        finally:
-            run("docker", "rm", "--force", holder, cwd=small.project)
+    with (
+        temporary_stack(cookies_session, options, "small", 8186) as small,
+        small_volume(small.project, "postgres", "postgres18", 160),
+    ):
+        small.up()
+        fill_and_make_room(small)
 
 
 def fill_and_make_room(small):

@@ -5,11 +5,12 @@ import json
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from figures import report
 from projects import FULL, WHOLE, only_in_test_faults, run
-from stacks import SLUG, stack_with, wait_for
+from stacks import SLUG, small_volume, stack_with, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.xdist_group("jobs")]
 JOBS = 1_000 if WHOLE else 200
@@ -274,6 +275,43 @@ def test_full_queue_refuses_jobs_and_loses_none(jobs):
     counts = Counter(statuses.values())
     report(f"full queue: {before} jobs accepted, then {counts[202] - before}; all ran; {counts}")
     assert set(counts) == {202, 503}
+
+
+@only_in_test_faults
+def test_full_volume_of_the_queue_loses_no_job(engine, cookies_session):
+    """Redis exits when it cannot write, and Docker restarts it. The first jobs may still fit in."""
+    kept, options = ExitStack(), FULL | {"use_worker": True}
+
+    def prepare(project):
+        kept.enter_context(small_volume(project, "queue", "queue", 32))
+
+    def enqueue_five(full, name):
+        return {f"{name}-{n}": enqueue(full, "record", f"{name}-{n}") for n in range(5)}
+
+    with stack_with(cookies_session, options, "fullqueue", 8247, "jobs", "", prepare) as full, kept:
+        inside = ["docker", "exec", f"{full.name}-holder", "sh", "-c"]
+        full.compose("stop", "worker")
+        accepted = set(json.loads(full.get("/jobs/many/before/50", "POST").text))
+        run(*inside, "cat /dev/zero >/kept/ballast", cwd=full.project, check=False)
+        first = enqueue_five(full, "first")
+        full.compose("start", "worker")
+        others = {full.get(path).status for path in ("/", "/notes", "/livez")}
+        time.sleep(20)
+        later = enqueue_five(full, "later")
+        log, restarts = full.logs("queue"), full.containers()["queue"]["RestartCount"]
+        run(*inside, "rm /kept/ballast", cwd=full.project)
+        took = wait_for(lambda: enqueue(full, "record", "room") == 202, 120)
+        accepted |= {"room"} | {name for name, status in first.items() if status == 202}
+        wait_for(lambda: accepted <= runs(full).keys(), 150)
+
+    counts = Counter(first.values()), Counter(later.values())
+    report(f"volume of the queue full: {counts}, restarted {restarts} times; accepts jobs {took:.0f} s "
+           f"after there was room; all {len(accepted)} accepted jobs ran")  # fmt: skip
+    assert set(counts[0]) <= {202, 503}
+    assert counts[1] == {503: 5}
+    assert others == {200}
+    assert restarts > 0
+    assert [line for line in log if "No space left on device" in line]
 
 
 def minutes(jobs):

@@ -282,6 +282,48 @@ def test_pods_have_time_to_stop(project, objects, chosen):
         assert pods(objects)["worker"]["spec"]["terminationGracePeriodSeconds"] > limit
 
 
+@with_kubernetes
+def test_rollout_stops_no_pod_before_the_next_one_is_ready(objects, chosen):
+    """But beat: two of them would enqueue each job of the schedule twice."""
+    deployments = named(objects, "Deployment")
+    web = deployments["web"]["spec"]
+
+    assert web["strategy"] == {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    for name, pod in pods(objects).items():
+        for container in pod["spec"]["containers"] if name in deployments else []:
+            assert "readinessProbe" in container, container["name"]
+    if chosen["use_worker"]:
+        assert deployments["beat"]["spec"]["strategy"] == {"type": "Recreate"}
+        assert deployments["worker"]["spec"].get("strategy", {}) == {}  # one more, then one less
+
+
+def images_of(manifests):
+    """Return the image of each container, by the names of its object and itself."""
+    return {
+        (one["metadata"]["name"], container["name"]): container["image"]
+        for one in manifests
+        for container in containers_of(one)
+    }
+
+
+@with_kubernetes
+def test_new_tag_replaces_the_image_of_each_pod(fresh, chosen, tmp_path):
+    """nginx, too, can be named by the digest of its newest image, as docs/kubernetes.md says."""
+    project = shutil.copytree(fresh, tmp_path / "project")
+    before = images_of(render(project))
+    file, digest = project / "deploy/kubernetes/kustomization.yaml", f"sha256:{'0' * 64}"
+    text = file.read_text().replace("newTag: v0.1.0", "newTag: v0.2.0")
+    file.write_text(text.replace('newTag: "1.30"', f"digest: {digest}"))
+
+    after = images_of(render(project))
+
+    assert after.keys() == before.keys()
+    for name, image in after.items():
+        new = f"-unprivileged@{digest}" if name[-1].startswith("nginx") else "/my_service:v0.2.0"
+        assert image.endswith(new)
+        assert image != before[name]
+
+
 def answered(project):
     """Return the names of findings that a comment answers."""
     texts = [file.read_text() for file in (project / "deploy/kubernetes").glob("*.yaml")]

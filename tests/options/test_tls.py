@@ -20,7 +20,7 @@ from dotenv import dotenv_values
 from figures import report
 from hardening import broken_rules, privileges
 from load import Load
-from projects import BARE, TEMPLATE, change, run
+from projects import BARE, TEMPLATE, change, only_in_test_faults, run
 from stacks import stack_with, unique_name, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
@@ -390,19 +390,83 @@ def test_certificates_stay_while_the_authority_is_away(authority, stack):
     assert get("/livez", HOSTS[0], roots).status == 200
 
 
-@with_nginx
-def test_certificates_are_renewed_before_they_end(authority, stack):
-    """They are valid for seconds, and Caddy checks them every second, not every ten minutes."""
-    more_often = "\tadmin off\n\trenew_interval 1s\n"
-    change(stack.project / "caddy/Caddyfile", "\tadmin off\n", more_often)
+def page_over_https():
+    """Return what a load of pages needs."""
+    connect = lambda *_, timeout: Secure("localhost", timeout=60)  # noqa: E731
+    return {"page": lambda number: ("GET", "/", None)}, {"rate": 20, "connect": connect}
+
+
+def short_certificates(authority, stack):
+    """Let certificates be valid for seconds; Caddy checks them every second, not every ten minutes."""
+    file = stack.project / "caddy/Caddyfile"
+    if "renew_interval" not in file.read_text():
+        change(file, "\tadmin off\n", "\tadmin off\n\trenew_interval 1s\n")
     authority.lifetime(LIFETIME)
     authority.first_start()
     roots = authority.roots()
     wait_for(lambda: serials(roots), 30)
+    return roots
+
+
+@with_nginx
+def test_certificates_are_renewed_before_they_end_and_no_request_fails(authority, stack):
+    roots = short_certificates(authority, stack)
     before = serials(roots)
+    requests, options = page_over_https()
 
     begun = time.monotonic()
-    while set(before.values()) & set(serials(roots).values()):  # fails if one has ended
-        assert time.monotonic() - begun < LIFETIME
-        time.sleep(0.2)
-    report(f"certificates for {LIFETIME} s were renewed {time.monotonic() - begun:.0f} s later")
+    with Load(443, requests, keep_alive=True, **options) as load:
+        while set(before.values()) & set(serials(roots).values()):  # fails if one has ended
+            assert time.monotonic() - begun < LIFETIME
+            time.sleep(0.2)
+    report(f"certificates for {LIFETIME} s were renewed {time.monotonic() - begun:.0f} s later; "
+           f"{load.outcome}")  # fmt: skip
+    assert load.failed == []
+
+
+def is_valid(host, roots):
+    try:
+        return bool(serial(host, roots))
+    except ssl.SSLError:
+        return False
+
+
+def errors_of(stack, host):
+    """Return what Caddy has logged about the certificate of a host, as docs/deploy.md says."""
+    lines = map(json.loads, stack.logs("caddy"))
+    return [x for x in lines if x["level"] == "ERROR" and x.get("identifier") == host]
+
+
+@only_in_test_faults
+@with_nginx
+def test_certificate_that_cannot_be_renewed_is_in_the_log_and_in_a_mail_of_cron(authority, stack):
+    host, roots = HOSTS[0], short_certificates(authority, stack)
+    pebble = authority.compose("ps", "--quiet", "pebble").stdout.strip()
+    network = f"{stack.name}_front"
+
+    run("docker", "network", "disconnect", network, pebble, cwd=stack.project)
+    ended = wait_for(lambda: not is_valid(host, roots), 2 * LIFETIME)
+    mail = monitor(stack, host)
+    logged = wait_for(lambda: errors_of(stack, host), 240)
+    error = errors_of(stack, host)[-1]
+    run("docker", "network", "connect", "--alias=pebble", network, pebble, cwd=stack.project)
+    authority.compose("restart", "caddy")
+    again = wait_for(lambda: is_valid(host, roots), 60)
+    authority.lifetime(90 * 86_400)
+    authority.first_start()
+    wait_for(lambda: is_valid(host, authority.roots()), 60)
+
+    report(f"without an authority, certificates ended after {ended:.0f} s; the error was logged "
+           f"{logged:.0f} s later ({error['message']}); after a restart of Caddy, valid within "
+           f"{again:.0f} s")  # fmt: skip
+    assert host in mail
+    assert monitor(stack, host) == ""
+
+
+def monitor(stack, host):
+    """Return what the command for cron in docs/deploy.md prints, which cron mails."""
+    document = (stack.project / "docs/deploy.md").read_text()
+    [command] = re.findall(r"(?m)^0 6 \* \* \* (.+)$", document)
+    there = f"-connect {ADDRESS}:443 -servername {host}"
+    command = command.replace("-connect example.com:443", there).replace("example.com", host)
+    return run("sh", "-c", command, cwd=stack.project).stdout

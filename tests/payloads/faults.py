@@ -5,7 +5,7 @@ import time
 from importlib.metadata import distributions
 from pathlib import Path
 
-from flask import Blueprint, current_app, request
+from flask import Blueprint, current_app, request, session
 
 VERSION = 0  # tests change these two
 START_SECONDS = 0
@@ -31,6 +31,29 @@ def packages():
 def sleep(seconds):
     time.sleep(seconds)
     return {"worker": os.getpid()}
+
+
+@bp.get("/hang/<int:worker>")
+def hang(worker):
+    """Block for ever, if this is the worker; 0 is each worker."""
+    while worker in (0, os.getpid()):
+        time.sleep(3600)
+    return {}
+
+
+@bp.get("/session")
+def count():
+    """Return how many requests the session has seen."""
+    session["count"] = session.get("count", 0) + 1
+    return {"count": session["count"]}
+
+
+@bp.get("/log/<int:lines>")
+def log(lines):
+    """Log lines of 8 kB."""
+    for _ in range(lines):
+        current_app.logger.warning("x" * 8_000)
+    return {}
 
 
 @bp.get("/memory/<int:mebibytes>")

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 import pytest
 from figures import report
-from projects import ENVIRONMENT, FULL, WHOLE, run
+from projects import ENVIRONMENT, FULL, WHOLE, only_in_test_faults, run
 from stacks import temporary_stack, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker-untimed")]
@@ -204,6 +204,60 @@ def test_failed_backup_leaves_only_the_earlier_ones(stack, fault):
     assert backups(stack) == before
     dumping = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'pg_dump'"
     wait_for(lambda: stack.sql(dumping) == [], 60)
+
+
+IN_A_SMALL_FOLDER = """
+set -eu
+mount -t tmpfs -o size=1m tmpfs backups
+head -c 900k /dev/zero > backups/other
+! python3 bin/backup
+[ "$(ls -A backups)" = other ]
+mount -o remount,size=500m backups
+python3 bin/backup
+python3 bin/drill
+"""
+
+
+@only_in_test_faults
+def test_backup_succeeds_again_when_its_disk_has_room(stack):
+    """Only root can have file systems of his own."""
+    command = ["unshare", "--mount", "sh", "-c", IN_A_SMALL_FOLDER]
+
+    done = run(*([] if os.geteuid() == 0 else ["sudo"]), *command, cwd=stack.project)
+
+    assert "[Errno 28] No space left on device" in done.stdout
+    assert "The backup failed: nothing was written.\n" in done.stdout
+    assert done.stdout.endswith(" can be restored\n")
+
+
+# A check that reads another table: pg_dump writes no search path with which it would find it.
+CHECK = """
+CREATE FUNCTION copied() RETURNS boolean LANGUAGE sql AS 'SELECT count(*) >= 0 FROM copies';
+ALTER TABLE notes ADD CONSTRAINT copied CHECK (copied());
+"""
+NO_CHECK = "ALTER TABLE notes DROP CONSTRAINT copied; DROP FUNCTION copied;"
+
+
+def test_cron_reports_a_drill_that_fails(stack, tmp_path):
+    """cron mails what a command prints. The one in docs/backups.md copies no backup then."""
+    [command] = re.findall(
+        r"(?m)^0 3 \* \* \* (.+)$", (stack.project / "docs/backups.md").read_text()
+    )
+    copied = tmp_path / "copied"
+    command = command.replace("cd /srv/user ", "true ").replace("restic backup", f"touch {copied}")
+    before = backups(stack)
+    stack.sql(CHECK)
+    try:
+        done = run("sh", "-c", command, cwd=stack.project, check=False)
+    finally:
+        stack.sql(NO_CHECK)
+    [new] = set(backups(stack)) - set(before)
+    (stack.project / "backups" / new).unlink()
+
+    assert done.returncode == 2  # that of make
+    assert f'\nbackups/{new} cannot be restored: ERROR:  relation "copies" does not' in done.stdout
+    assert not copied.exists()
+    assert databases(stack) == {"user", "postgres"}
 
 
 def cut_by(count):

@@ -37,7 +37,7 @@ SOCK_SERVER_OPTIONS = {"ping_interval": 25}
       SUPPORT_DAYS:
       REPORTS_URL: postgresql+psycopg://owner@postgres:5432/reports
 """),
-    ("config/gunicorn.py", "from typing", "from threading import Thread\n"),
+    ("config/gunicorn.py", "get_ident\n", "Thread, "),
     ("config/gunicorn.py", "def when_ready", """def post_worker_init(worker: Any) -> None:
     from owner import extras
 

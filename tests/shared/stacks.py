@@ -168,24 +168,52 @@ def temporary_stack(cookies, options, name, port, slug=SLUG):
         free_containers(result.project_path)
 
 
+@contextmanager
+def small_volume(project, service, volume, megabytes):
+    """Let a volume be a small file system in memory, which a second container keeps mounted.
+
+    Yield the name of that container: in it, the volume is /kept.
+    """
+    prefix = dotenv_values(project / ".env")["COMPOSE_PROJECT_NAME"]
+    volume, holder = f"{prefix}_{volume}", f"{prefix}-holder"
+    config = ["docker", "compose", "-f", "compose.yaml", "config", "--images", service]
+    image = run(*config, cwd=project).stdout.split()[0]
+    tmpfs = ["--opt=type=tmpfs", "--opt=device=tmpfs", f"--opt=o=size={megabytes}m"]
+    keep = ["--user=0", "--entrypoint=sleep", f"--volume={volume}:/kept", image, "1200"]
+    run("docker", "rm", "--force", holder, cwd=project, check=False)
+    run("docker", "volume", "rm", volume, cwd=project, check=False)
+    run("docker", "volume", "create", *tmpfs, volume, cwd=project)
+    run("docker", "run", "--detach", "--rm", f"--name={holder}", *keep, cwd=project)
+    try:
+        yield holder
+    finally:
+        run("docker", "rm", "--force", holder, cwd=project)
+
+
 CANARY = "canary-4f1c9e7ab2"  # content of files that no image may contain
+
+
+def add_endpoints(project, module):
+    """Add a module of tests/payloads, as an owner would."""
+    shutil.copy(PAYLOADS / f"{module}.py", project / SLUG)
+    factory = project / SLUG / "__init__.py"
+    factory.write_text(
+        factory.read_text()
+        .replace("    core,\n", f"    core,\n    {module},\n")
+        .replace("    return app", f"    app.register_blueprint({module}.bp)\n    return app")
+    )
 
 
 @contextmanager
 def stack_with(cookies, options, name, port, module="faults", settings="", prepare=None):
-    """Start the production stack with the endpoints of a module, without rate limits.
+    """Start the production stack with the endpoints of modules, without rate limits.
 
     ``prepare`` is called with its directory before it starts.
     """
     with temporary_stack(cookies, options, name, port) as stack:
         project = stack.project
-        shutil.copy(PAYLOADS / f"{module}.py", project / SLUG)
-        factory = project / SLUG / "__init__.py"
-        factory.write_text(
-            factory.read_text()
-            .replace("    core,\n", f"    core,\n    {module},\n")
-            .replace("    return app", f"    app.register_blueprint({module}.bp)\n    return app")
-        )
+        for each in module.split():
+            add_endpoints(project, each)
         with (project / ".env").open("a") as file:
             limits = "RATE_LIMIT=100000r/s\nRATE_BURST=10000\nMAX_CONTENT_LENGTH=100000000\n"
             file.write(limits + settings)

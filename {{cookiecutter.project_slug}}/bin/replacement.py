@@ -71,6 +71,7 @@ class Replacement:
     def replace_workers(self) -> None:
         """Replace worker and beat before web enqueues jobs that the old worker does not know."""
         self.outcome = "The old version of web keeps running, but worker and beat were replaced."
+        up("queue")  # if its password has changed, the new worker needs the new one
         up("worker", "beat")
 
 {% endif %}

@@ -14,6 +14,9 @@ beat_schedule = {  # in UTC
     },
 }
 
+# Seconds. By default, beat sleeps for up to five minutes, and then writes the file whose age its
+# health check looks at.
+beat_max_loop_interval = 30
 task_publish_retry = False  # the request that enqueues a job would wait
 worker_prefetch_multiplier = 1
 # A message is deleted after its job has ended, so that a job whose worker is killed runs again.

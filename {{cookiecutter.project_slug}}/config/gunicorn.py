@@ -1,12 +1,20 @@
 """Settings of gunicorn: see https://gunicorn.org/reference/settings/."""
 
+import faulthandler
 import gc
 import math
 import os
+import signal
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 from config import settings
+
+# A worker is replaced when all of its threads have been busy with the same requests for so long:
+# the timeout of gunicorn does not notice that.
+HUNG_SECONDS = 240
+busy: set[int] = set()  # the threads of this worker that handle a request
 
 
 def cpu_limit(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -42,6 +50,24 @@ def child_exit(server: Any, worker: Any) -> None:
         mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 {% endif %}
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Let SIGALRM print what each thread does, before it ends a worker."""
+    faulthandler.register(signal.SIGALRM, chain=True)
+
+
+def pre_request(worker: Any, request: Any) -> None:
+    """If all threads are busy now, end this worker later; gunicorn then starts another one."""
+    busy.add(get_ident())
+    if len(busy) == threads:
+        signal.alarm(HUNG_SECONDS)
+
+
+def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
+    """Let this worker go on: one of its threads is free again."""
+    busy.discard(get_ident())
+    signal.alarm(0)
+
 
 # In debug mode too, exceptions are logged, and core/errors.py handles them.
 wsgi_app = "{{ cookiecutter.project_slug }}:create_app({'PROPAGATE_EXCEPTIONS': False})"

@@ -2,9 +2,12 @@
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from config import gunicorn
 
@@ -73,3 +76,21 @@ def test_memory_of_the_workers_is_shared() -> None:
     gc.unfreeze()
 
     assert frozen > 1000
+
+
+def test_worker_whose_threads_are_all_busy_is_ended_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("config.gunicorn.busy", set())
+    seconds = {}
+    for free in (2, 1):
+        gunicorn.busy.update(range(gunicorn.threads - free))
+        gunicorn.pre_request(None, None)
+        seconds[free] = signal.alarm(0)
+
+    assert seconds == {2: 0, 1: gunicorn.HUNG_SECONDS}
+
+
+def test_worker_goes_on_when_a_thread_is_free_again() -> None:
+    signal.alarm(60)
+    gunicorn.post_request(None, None, None, None)
+
+    assert signal.alarm(0) == 0
