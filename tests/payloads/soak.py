@@ -1,5 +1,6 @@
 """Endpoints for `make soak`: a form, an upload, a job, and texts that fill the cache."""
 
+import functools
 import os
 
 from celery import shared_task
@@ -11,9 +12,14 @@ from .core.cache import cache
 bp = Blueprint("soak", __name__, url_prefix="/soak")
 
 
+@functools.cache
+def queue():
+    return Redis.from_url(current_app.config["QUEUE_URL"])
+
+
 @shared_task
 def run_job(number):
-    Redis.from_url(current_app.config["QUEUE_URL"]).setbit("done", number, 1)
+    queue().setbit("done", number, 1)
 
 
 @cache.memoize()
