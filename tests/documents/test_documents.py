@@ -46,8 +46,6 @@ FOLLOWED = {
     "docs/add.md": [
         "One password for everybody",
         "A token for programs",
-        "CORS",
-        "Error tracking",
         "E-mail",
     ],
     "docs/change.md": [

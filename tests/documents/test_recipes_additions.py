@@ -1,0 +1,238 @@
+"""The recipes that add a module to a service, followed in one project, and in the smallest one.
+
+Each is tested against the server that it needs; with the worker and nginx, in containers.
+"""
+
+import json
+import re
+import secrets
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from functools import partial
+from http.client import HTTPConnection
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from browser import chromium
+from figures import report
+from projects import BARE, FULL, change, run, running
+from recipes import recipe
+from sentry import sentry
+from stacks import wait_for
+
+pytestmark = pytest.mark.xdist_group("additions")
+EACH = ["errors", "cors"]  # so that the imports in create_app() are sorted
+PORT = 18880
+EXAMPLES = '''
+
+@bp.route("/fail", methods=["GET", "POST"])
+def fail() -> str:
+    """Fail."""
+    secret = "-".join(["a", "secret", "value"])  # the line is sent, too
+    raise RuntimeError(f"the view failed with {len(secret)}")
+
+
+@bp.route("/visits", methods=["GET", "POST"])
+def visits() -> ResponseReturnValue:
+    """Count the visits in the session; show the token."""
+    session["visits"] = session.get("visits", 0) + (request.method == "POST")
+    return {"visits": session["visits"], "token": request.headers.get("Authorization")}
+
+
+@bp.cli.command()
+@click.argument("text")
+def broken(text: str) -> None:
+    """Fail."""
+    raise RuntimeError(f"the command failed with {len(text)}")
+'''
+SECRET = "a-secret-value"
+
+
+def follow(project, page, words=()):
+    """Follow all sections of a recipe that concern the project."""
+    with recipe(page, project, words) as reading:
+        reading.follow()
+        while reading.text:
+            heading = re.match(r"## (.+)", reading.text)[1]
+            if "nginx" in heading and not (project / "nginx").exists():
+                reading.text = "".join(re.split(r"^(?=## )", reading.text, flags=re.M)[2:])
+            else:
+                reading.follow(heading)
+
+
+def followed(cookies_session, pages, **options):
+    """Generate a project, and follow recipes there."""
+    answers = BARE | options | {"project_slug": "shop"}
+    project = cookies_session.bake(extra_context=answers).project_path
+    for page in pages:
+        follow(project, page)
+    return project
+
+
+def add_examples(project):
+    """Add views and a command that tests need."""
+    home = project / "shop/home.py"
+    imports = "current_app, render_template\n"
+    change(home, imports, "current_app, render_template, request, session\n")
+    change(home, "from flask import", "import click\nfrom flask import")
+    change(home, "from werkzeug", "from flask.typing import ResponseReturnValue\nfrom werkzeug")
+    home.write_text(home.read_text() + EXAMPLES)
+
+
+@pytest.fixture(scope="module")
+def project(cookies_session):
+    return followed(cookies_session, EACH, **FULL | {"use_worker": True})
+
+
+@pytest.fixture(scope="module")
+def bare(cookies_session):
+    """Return a project with no option, in which the recipes are followed that need none."""
+    project = followed(cookies_session, EACH)
+    add_examples(project)
+    return project
+
+
+def production(project, **settings):
+    """Return the environment of a service in production, without other servers."""
+    return {
+        "APP_ENV": "production",
+        "FLASK_APP": "shop",
+        "SECRET_KEY": secrets.token_hex(),
+        "TRUSTED_HOSTS": "127.0.0.1,localhost",
+        "PORT": str(PORT),
+        **settings,
+    }
+
+
+@contextmanager
+def service(project, **settings):
+    """Run gunicorn, and return the file with its log."""
+    gunicorn = "uv run --quiet gunicorn --config python:config.gunicorn".split()
+    with running(gunicorn, project, signal.SIGTERM, **production(project, **settings)) as (
+        program,
+        log,
+    ):
+        wait_for(lambda: program.poll() is not None or ask("/livez").status == 200, 60)
+        assert program.poll() is None, log.read_text()
+        yield log
+
+
+def ask(path, method="GET", body=None, port=PORT, **headers):
+    """Return the response of the service."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=15)
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request(method, path, body, {"Connection": "close", **headers})
+    response = connection.getresponse()
+    response.text = response.read().decode()
+    connection.close()
+    return response
+
+
+def test_code_and_tests_of_each_recipe_pass_the_checks(project):
+    run(*"uv run ruff check".split(), cwd=project)
+    run(*"uv run ruff format --check".split(), cwd=project)
+    run(*"uv run pytest tests/test_error_tracking.py tests/test_cors.py".split(), cwd=project)
+
+
+def test_error_of_a_view_is_reported_once_without_secrets(bare):
+    headers = {"Cookie": f"session={SECRET}", "Authorization": f"Bearer {SECRET}"}
+    headers |= {"Content-Type": "application/json", "X-Custom": SECRET}
+    with sentry("127.0.0.1") as receiver:
+        with service(bare, SENTRY_DSN=receiver.dsn):
+            body = json.dumps({"name": SECRET})
+            response = ask(f"/fail?q={SECRET}", "POST", body, **headers)
+            assert ask("/missing").status == 404
+        events = receiver.events("")  # gunicorn has stopped: nothing is sent any more
+
+    assert response.status == 500
+    [event] = events
+    assert event["tags"]["request_id"] == response.headers["X-Request-ID"]
+    assert event["exception"]["values"][-1]["value"] == "the view failed with 14"
+    assert event["transaction"] == "home.fail"
+    assert SECRET not in str(receiver.received)
+    assert "user" not in event
+
+
+def test_error_of_a_command_is_reported_once_without_its_arguments(bare):
+    command = ["uv", "run", "--quiet", "flask", "home", "broken", SECRET]
+    with sentry("127.0.0.1") as receiver:
+        settings = production(bare, SENTRY_DSN=receiver.dsn)
+        failed = run(*command, cwd=bare, check=False, **settings)
+        [event] = receiver.events("")
+
+    assert failed.returncode == 1
+    assert event["exception"]["values"][-1]["value"] == "the command failed with 14"
+    assert SECRET not in str(receiver.received)
+
+
+def test_service_and_command_go_on_if_sentry_hangs(bare):
+    command = ["uv", "run", "--quiet", "flask", "home", "broken", "text"]
+    with sentry("127.0.0.1") as receiver, service(bare, SENTRY_DSN=receiver.dsn):
+        receiver.works.clear()
+        settings = production(bare, SENTRY_DSN=receiver.dsn)
+        durations = []
+        for _ in range(300):  # more than the queue of the SDK
+            begun = time.monotonic()
+            assert ask("/fail").status == 500
+            durations.append(time.monotonic() - begun)
+        begun = time.monotonic()
+        run(*command, cwd=bare, check=False, **settings)
+        ended = time.monotonic() - begun
+    report(
+        f"Sentry hangs: the slowest of 300 errors took {max(durations):.2f} s; a command {ended:.1f} s"
+    )
+
+    assert max(durations) < 1
+    assert ended < 10
+
+
+@contextmanager
+def pages(folder, *ports):
+    """Serve an empty page at each of these ports."""
+    (folder / "index.html").write_text("<!doctype html><title>Application</title>")
+    handler = partial(SimpleHTTPRequestHandler, directory=folder)
+    servers = [ThreadingHTTPServer(("127.0.0.1", port), handler) for port in ports]
+    for server in servers:
+        threading.Thread(target=server.serve_forever).start()
+    try:
+        yield
+    finally:
+        for server in servers:
+            server.shutdown()
+            server.server_close()
+
+
+FETCH = """
+    fetch("http://localhost:%d/visits", %s).then(
+        async (response) => [response.headers.get("X-Request-ID")?.length, await response.json()],
+        (error) => error.name)
+"""
+
+
+def test_application_uses_cookies_and_tokens_in_a_browser(bare, tmp_path):
+    application, other = PORT + 1, PORT + 2
+    origin = f"http://localhost:{application}"
+    post = '{method: "POST", credentials: "include"}'
+    token = '{method: "PATCH", headers: {Authorization: "Bearer abc"}}'.replace("PATCH", "POST")
+    with (
+        pages(tmp_path, application, other),
+        service(bare, FRONTEND_ORIGIN=origin),
+        chromium(tmp_path) as new_tab,
+    ):
+        tab = new_tab()
+        results = {}
+        for host in (f"localhost:{application}", f"localhost:{other}", f"127.0.0.1:{application}"):
+            tab.open(f"http://{host}/index.html")
+            fetches = (FETCH % (PORT, options) for options in (post, post, token))
+            results[host] = [tab.evaluate(fetch) for fetch in fetches]
+        tab.open(f"http://localhost:{PORT}/")
+        own = tab.evaluate(FETCH % (PORT, post))
+
+    counted = [
+        [32, {"visits": n, "token": t}] for n, t in [(1, None), (2, None), (1, "Bearer abc")]
+    ]
+    assert results.pop(f"localhost:{application}") == counted
+    assert [*results.values()] == [["TypeError"] * 3] * 2
+    assert own == [32, {"visits": 3, "token": None}]
