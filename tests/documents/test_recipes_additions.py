@@ -9,21 +9,26 @@ import secrets
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from http.client import HTTPConnection
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from mailbox import PASSWORD, mailbox, silent_server
+from urllib.parse import quote
 
 import pytest
 from browser import chromium
 from figures import report
-from projects import BARE, FULL, change, run, running
-from recipes import recipe
+from projects import BARE, FULL, change, only_in_test_faults, run, running
+from recipes import RECIPES, recipe
 from sentry import sentry
 from stacks import wait_for
 
 pytestmark = pytest.mark.xdist_group("additions")
-EACH = ["errors", "cors"]  # so that the imports in create_app() are sorted
+# In this order, the imports in create_app() are sorted.
+EACH = ["errors", "cors", "limits", "languages", "mail"]
+WITHOUT_SERVICES = ["errors", "cors", "languages", "mail"]
 PORT = 18880
 EXAMPLES = '''
 
@@ -41,6 +46,13 @@ def visits() -> ResponseReturnValue:
     return {"visits": session["visits"], "token": request.headers.get("Authorization")}
 
 
+@bp.post("/send")
+def send() -> ResponseReturnValue:
+    """Send a message."""
+    mail.send(request.args["to"], "Grüße", "Willkommen.")
+    return {}
+
+
 @bp.cli.command()
 @click.argument("text")
 def broken(text: str) -> None:
@@ -56,7 +68,10 @@ def follow(project, page, words=()):
         reading.follow()
         while reading.text:
             heading = re.match(r"## (.+)", reading.text)[1]
-            if "nginx" in heading and not (project / "nginx").exists():
+            needed = {"Errors of nginx": "nginx", "With the worker": "shop/tasks.py"}.get(
+                heading, "."
+            )
+            if not (project / needed).exists():
                 reading.text = "".join(re.split(r"^(?=## )", reading.text, flags=re.M)[2:])
             else:
                 reading.follow(heading)
@@ -77,6 +92,7 @@ def add_examples(project):
     imports = "current_app, render_template\n"
     change(home, imports, "current_app, render_template, request, session\n")
     change(home, "from flask import", "import click\nfrom flask import")
+    change(home, "import Map\n", "import Map\n\nfrom . import mail\n")
     change(home, "from werkzeug", "from flask.typing import ResponseReturnValue\nfrom werkzeug")
     home.write_text(home.read_text() + EXAMPLES)
 
@@ -89,7 +105,7 @@ def project(cookies_session):
 @pytest.fixture(scope="module")
 def bare(cookies_session):
     """Return a project with no option, in which the recipes are followed that need none."""
-    project = followed(cookies_session, EACH)
+    project = followed(cookies_session, WITHOUT_SERVICES)
     add_examples(project)
     return project
 
@@ -102,6 +118,8 @@ def production(project, **settings):
         "SECRET_KEY": secrets.token_hex(),
         "TRUSTED_HOSTS": "127.0.0.1,localhost",
         "PORT": str(PORT),
+        "MAIL_URL": "smtp://127.0.0.1:1",
+        "MAIL_FROM": "shop@example.com",
         **settings,
     }
 
@@ -109,7 +127,7 @@ def production(project, **settings):
 @contextmanager
 def service(project, **settings):
     """Run gunicorn, and return the file with its log."""
-    gunicorn = "uv run --quiet gunicorn --config python:config.gunicorn".split()
+    gunicorn = ".venv/bin/gunicorn --config python:config.gunicorn".split()
     with running(gunicorn, project, signal.SIGTERM, **production(project, **settings)) as (
         program,
         log,
@@ -130,10 +148,15 @@ def ask(path, method="GET", body=None, port=PORT, **headers):
     return response
 
 
+def tests_of(pages):
+    """Return the tests that recipes copy."""
+    return [f"tests/{file.name}" for page in pages for file in (RECIPES / page).glob("test_*")]
+
+
 def test_code_and_tests_of_each_recipe_pass_the_checks(project):
     run(*"uv run ruff check".split(), cwd=project)
     run(*"uv run ruff format --check".split(), cwd=project)
-    run(*"uv run pytest tests/test_error_tracking.py tests/test_cors.py".split(), cwd=project)
+    run(*"uv run pytest".split(), *tests_of(EACH), cwd=project)
 
 
 def test_error_of_a_view_is_reported_once_without_secrets(bare):
@@ -155,6 +178,7 @@ def test_error_of_a_view_is_reported_once_without_secrets(bare):
     assert "user" not in event
 
 
+@only_in_test_faults
 def test_error_of_a_command_is_reported_once_without_its_arguments(bare):
     command = ["uv", "run", "--quiet", "flask", "home", "broken", SECRET]
     with sentry("127.0.0.1") as receiver:
@@ -167,6 +191,7 @@ def test_error_of_a_command_is_reported_once_without_its_arguments(bare):
     assert SECRET not in str(receiver.received)
 
 
+@only_in_test_faults
 def test_service_and_command_go_on_if_sentry_hangs(bare):
     command = ["uv", "run", "--quiet", "flask", "home", "broken", "text"]
     with sentry("127.0.0.1") as receiver, service(bare, SENTRY_DSN=receiver.dsn):
@@ -236,3 +261,63 @@ def test_application_uses_cookies_and_tokens_in_a_browser(bare, tmp_path):
     assert results.pop(f"localhost:{application}") == counted
     assert [*results.values()] == [["TypeError"] * 3] * 2
     assert own == [32, {"visits": 3, "token": None}]
+
+
+def test_message_is_delivered_or_refused(bare):
+    with mailbox("127.0.0.1") as box, service(bare, MAIL_URL=box.url) as log:
+        sent = ask("/send?to=ann@example.org", "POST")
+        box.refusals = 1
+        refused = ask("/send?to=ben@example.org", "POST", Accept="application/json")
+        again = ask("/send?to=ben@example.org", "POST")
+    [(recipients, message), _] = box.messages
+
+    assert [response.status for response in (sent, refused, again)] == [200, 503, 200]
+    assert (recipients, message["To"]) == (["ann@example.org"], "ann@example.org")
+    assert (message["From"], message["Subject"]) == ("shop@example.com", "Grüße")
+    assert message.get_content().strip() == "Willkommen."
+    assert message["Date"].datetime
+    assert message["Message-ID"].endswith("@example.com>")
+    assert refused.headers["Retry-After"] == "60"
+    [line] = [
+        line for line in map(json.loads, log.read_text().splitlines()) if "e-mail" in str(line)
+    ]
+    assert "451" in line["message"]
+    assert line["request_id"] == refused.headers["X-Request-ID"]
+
+
+def test_password_is_sent_only_over_tls(bare, tmp_path):
+    trusted = tmp_path / "ca.pem"
+    with mailbox("127.0.0.1", trusted) as box:
+        url = box.url.replace("//", f"//shop:{quote(PASSWORD, safe='')}@")
+        with service(bare, MAIL_URL=url, SSL_CERT_FILE=str(trusted)):
+            assert ask("/send?to=ann@example.org", "POST").status == 200
+        with service(bare, MAIL_URL=url):
+            assert ask("/send?to=ann@example.org", "POST").status == 503
+    with mailbox("127.0.0.1") as plain:  # it offers no STARTTLS
+        url = plain.url.replace("//", "//shop:secret@")
+        with service(bare, MAIL_URL=url):
+            assert ask("/send?to=ann@example.org", "POST").status == 503
+
+    assert len(box.messages) == 1
+    assert box.encrypted
+    assert not plain.messages
+
+
+@only_in_test_faults
+def test_request_waits_ten_seconds_for_a_server_that_hangs(bare):
+    with (
+        silent_server("127.0.0.1") as url,
+        service(bare, MAIL_URL=url),
+        ThreadPoolExecutor() as pool,
+    ):
+        begun = time.monotonic()
+        waiting = pool.submit(ask, "/send?to=ann@example.org", "POST")
+        others = [ask("/").status for _ in range(20)]
+        responded = time.monotonic() - begun
+        status, seconds = waiting.result().status, time.monotonic() - begun
+    report(f"an SMTP server hangs: {status} after {seconds:.1f} s")
+
+    assert others == [200] * 20
+    assert responded < 5
+    assert status == 503
+    assert 9 < seconds < 13
