@@ -18,17 +18,19 @@ from mailbox import PASSWORD, mailbox, silent_server
 from urllib.parse import quote
 
 import pytest
+import requests
 from browser import chromium
 from figures import report
-from projects import BARE, FULL, change, only_in_test_faults, run, running
+from projects import BARE, FULL, TEMPLATE, change, only_in_test_faults, run, running
 from recipes import RECIPES, recipe
 from sentry import sentry
 from stacks import wait_for
 
 pytestmark = pytest.mark.xdist_group("additions")
 # In this order, the imports in create_app() are sorted.
-EACH = ["errors", "cors", "limits", "languages", "mail"]
-WITHOUT_SERVICES = ["errors", "cors", "languages", "mail"]
+EACH = ["files", "errors", "cors", "limits", "languages", "mail"]
+WITHOUT_SERVICES = [page for page in EACH if page != "limits"]
+PEERS = TEMPLATE / "tests/peers"
 PORT = 18880
 EXAMPLES = '''
 
@@ -120,6 +122,9 @@ def production(project, **settings):
         "PORT": str(PORT),
         "MAIL_URL": "smtp://127.0.0.1:1",
         "MAIL_FROM": "shop@example.com",
+        "S3_BUCKET": "shop",
+        "AWS_ACCESS_KEY_ID": "S3RVER",
+        "AWS_SECRET_ACCESS_KEY": "S3RVER",
         **settings,
     }
 
@@ -321,3 +326,45 @@ def test_request_waits_ten_seconds_for_a_server_that_hangs(bare):
     assert responded < 5
     assert status == 503
     assert 9 < seconds < 13
+
+
+@pytest.fixture
+def bucket(tmp_path):
+    """Run a server with an empty bucket, and return its address."""
+    run(*"npm install --silent --no-save @20minutes/s3rver@5.0.0".split(), cwd=tmp_path)
+    (files := tmp_path / "files").mkdir()
+    command = ["node", PEERS / "s3.cjs", "127.0.0.1", str(PORT + 3), files]
+    with running(command, files, NODE_PATH=str(tmp_path / "node_modules")):
+        wait_for(lambda: ask("/", port=PORT + 3).status, 30)
+        yield f"http://127.0.0.1:{PORT + 3}"
+
+
+def upload_url(**file):
+    """Return the key and the URL for a new file."""
+    headers = {"Content-Type": "application/json"}
+    response = ask("/files", "POST", json.dumps(file), **headers)
+    assert response.status == 201
+    return json.loads(response.text).values()
+
+
+@only_in_test_faults
+def test_bucket_accepts_the_file_that_was_signed_and_no_other(bare, bucket):
+    content = b"\x89PNG..."
+    png = {"Content-Type": "image/png"}
+    with service(bare, AWS_ENDPOINT_URL_S3=bucket):
+        key, url = upload_url(type="image/png", size=len(content))
+        assert url.startswith(f"{bucket}/shop/{key}?")
+        larger = requests.put(url, content + b"!", headers=png)
+        other_type = requests.put(url, content, headers={"Content-Type": "text/html"})
+        other_key = requests.put(url.replace(key, "other"), content, headers=png)
+        stored = requests.put(url, content, headers=png)
+        received = requests.get(f"http://127.0.0.1:{PORT}/files/{key}")
+        deleted = requests.delete(received.url)
+    with service(bare, AWS_ENDPOINT_URL_S3=bucket, AWS_SECRET_ACCESS_KEY="another"):
+        wrong = requests.get(f"http://127.0.0.1:{PORT}/files/{key}")
+
+    refused = [larger, other_type, other_key, deleted, wrong]
+    assert [response.status_code for response in refused] == [403] * 5
+    assert (stored.status_code, received.status_code, received.content) == (200, 200, content)
+    assert received.headers["Content-Type"] == "image/png"
+    assert received.headers["Content-Disposition"] == "attachment"
