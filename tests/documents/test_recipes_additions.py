@@ -4,8 +4,9 @@ Each is tested against the server that it needs; with the worker and nginx, in c
 """
 
 import json
-import re
+import os
 import secrets
+import shutil
 import signal
 import threading
 import time
@@ -14,16 +15,26 @@ from contextlib import contextmanager
 from functools import partial
 from http.client import HTTPConnection
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from mailbox import PASSWORD, mailbox, silent_server
 from urllib.parse import quote
 
 import pytest
 import requests
+import yaml
 from browser import chromium
 from figures import report
-from projects import BARE, FULL, TEMPLATE, change, only_in_test_faults, run, running
-from recipes import RECIPES, recipe
+from projects import (
+    BARE,
+    FULL,
+    TEMPLATE,
+    change,
+    each_combination,
+    only_in_test_faults,
+    run,
+    running,
+)
+from recipes import RECIPES, follow_recipe
 from sentry import sentry
+from smtp_server import PASSWORD, mailbox, silent_server
 from stacks import wait_for
 
 pytestmark = pytest.mark.xdist_group("additions")
@@ -31,7 +42,7 @@ pytestmark = pytest.mark.xdist_group("additions")
 EACH = ["files", "errors", "cors", "limits", "languages", "mail"]
 WITHOUT_SERVICES = [page for page in EACH if page != "limits"]
 PEERS = TEMPLATE / "tests/peers"
-PORT = 18880
+PORT = 18880 + int(os.environ.get("TRIAL_PORTS", "0"))
 EXAMPLES = '''
 
 @bp.route("/fail", methods=["GET", "POST"])
@@ -64,27 +75,12 @@ def broken(text: str) -> None:
 SECRET = "a-secret-value"
 
 
-def follow(project, page, words=()):
-    """Follow all sections of a recipe that concern the project."""
-    with recipe(page, project, words) as reading:
-        reading.follow()
-        while reading.text:
-            heading = re.match(r"## (.+)", reading.text)[1]
-            needed = {"Errors of nginx": "nginx", "With the worker": "shop/tasks.py"}.get(
-                heading, "."
-            )
-            if not (project / needed).exists():
-                reading.text = "".join(re.split(r"^(?=## )", reading.text, flags=re.M)[2:])
-            else:
-                reading.follow(heading)
-
-
 def followed(cookies_session, pages, **options):
     """Generate a project, and follow recipes there."""
     answers = BARE | options | {"project_slug": "shop"}
     project = cookies_session.bake(extra_context=answers).project_path
     for page in pages:
-        follow(project, page)
+        follow_recipe(project, page)
     return project
 
 
@@ -100,7 +96,7 @@ def add_examples(project):
 
 
 @pytest.fixture(scope="module")
-def project(cookies_session):
+def full(cookies_session):
     return followed(cookies_session, EACH, **FULL | {"use_worker": True})
 
 
@@ -133,10 +129,8 @@ def production(project, **settings):
 def service(project, **settings):
     """Run gunicorn, and return the file with its log."""
     gunicorn = ".venv/bin/gunicorn --config python:config.gunicorn".split()
-    with running(gunicorn, project, signal.SIGTERM, **production(project, **settings)) as (
-        program,
-        log,
-    ):
+    environment = production(project, **settings)
+    with running(gunicorn, project, signal.SIGTERM, **environment) as (program, log):
         wait_for(lambda: program.poll() is not None or ask("/livez").status == 200, 60)
         assert program.poll() is None, log.read_text()
         yield log
@@ -158,10 +152,28 @@ def tests_of(pages):
     return [f"tests/{file.name}" for page in pages for file in (RECIPES / page).glob("test_*")]
 
 
-def test_code_and_tests_of_each_recipe_pass_the_checks(project):
-    run(*"uv run ruff check".split(), cwd=project)
-    run(*"uv run ruff format --check".split(), cwd=project)
-    run(*"uv run pytest".split(), *tests_of(EACH), cwd=project)
+def test_code_and_tests_of_each_recipe_pass_the_checks(full):
+    run(*"uv run ruff check".split(), cwd=full)
+    run(*"uv run ruff format --check".split(), cwd=full)
+    run(*"uv run pytest".split(), *tests_of(EACH), cwd=full)
+
+
+@each_combination()
+def test_changes_of_files_fit_each_project(fresh, chosen, tmp_path):
+    project = shutil.copytree(fresh, tmp_path / "my_service")
+    follow_recipe(project, "devcontainer", commands=False)
+    for page in [*(EACH if chosen["use_redis"] else WITHOUT_SERVICES), "ssh"]:
+        follow_recipe(project, page, {"shop/": "my_service/"}, commands=False)
+
+    for file in project.rglob("*.py"):
+        compile(file.read_text(), file, "exec")
+    for file in ("compose.yaml", ".github/dependabot.yml", ".github/workflows/ci.yml"):
+        assert yaml.safe_load((project / file).read_text())
+
+
+@only_in_test_faults
+def test_own_checks_pass_in_the_smallest_project(cookies_session):
+    run("make", "check", cwd=followed(cookies_session, WITHOUT_SERVICES))
 
 
 def test_error_of_a_view_is_reported_once_without_secrets(bare):
@@ -245,7 +257,7 @@ def test_application_uses_cookies_and_tokens_in_a_browser(bare, tmp_path):
     application, other = PORT + 1, PORT + 2
     origin = f"http://localhost:{application}"
     post = '{method: "POST", credentials: "include"}'
-    token = '{method: "PATCH", headers: {Authorization: "Bearer abc"}}'.replace("PATCH", "POST")
+    token = '{method: "POST", headers: {Authorization: "Bearer abc"}}'
     with (
         pages(tmp_path, application, other),
         service(bare, FRONTEND_ORIGIN=origin),

@@ -14,6 +14,7 @@ limiter = Limiter(
     headers_enabled=True,
     in_memory_fallback_enabled=True,  # while Redis is down, each process counts for itself
     strategy="moving-window",
+    swallow_errors=True,  # of requests that are waiting for Redis at the moment it fails
 )
 
 
