@@ -302,6 +302,7 @@ def test_message_is_delivered_or_refused(bare):
     assert line["request_id"] == refused.headers["X-Request-ID"]
 
 
+@only_in_test_faults
 def test_password_is_sent_only_over_tls(bare, tmp_path):
     trusted = tmp_path / "ca.pem"
     with mailbox("127.0.0.1", trusted) as box:

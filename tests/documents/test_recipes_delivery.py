@@ -90,26 +90,24 @@ def run_job(project, job, tmp_path):
     copy = shutil.copytree(
         project, tmp_path / "shop", ignore=shutil.ignore_patterns(".venv", ".env")
     )
-    variables = job["variables"] | {"CI_PROJECT_DIR": "/builds/shop"}
-    values = {
-        name: value.replace("$CI_PROJECT_DIR", "/builds/shop") for name, value in variables.items()
-    }
     script = "\n".join([*job.get("before_script", []), *job["script"]])
     with network(project, *job.get("services", [])) as name:
         command = ["docker", "run", "--rm", f"--network={name}", "--workdir=/builds/shop"]
-        command += [f"--volume={copy}:/builds/shop"]
-        command += [f"--env={variable}={value}" for variable, value in values.items()]
-        done = run(*command, job["image"], "sh", "-euc", script, cwd=project, timeout=900)
+        variables = job.get("variables", {}).items()
+        settings = [f"--env={variable}={value}" for variable, value in variables]
+        mount = f"--volume={copy}:/builds/shop"
+        done = run(
+            *command, *settings, mount, job["image"], "sh", "-euc", script, cwd=project, timeout=900
+        )
     return done.stdout
 
 
 @in_docker
-@pytest.mark.parametrize("name", ["check", "servers", "audit"])
+@pytest.mark.parametrize("name", ["check", "servers"])
 def test_gitlab_job_succeeds_in_its_image(engine, gitlab, name, tmp_path):
     printed = run_job(gitlab, jobs(gitlab)[name], tmp_path)
 
-    if name != "audit":
-        assert re.search(r"^=+ \d+ passed", printed, re.M)
+    assert re.search(r"^=+ \d+ passed", printed, re.M)
 
 
 @in_docker
@@ -356,6 +354,8 @@ def test_development_container_has_the_versions_of_the_project(devcontainer):
 @in_docker
 def test_development_container_starts_and_runs_the_checks(engine, devcontainer, tmp_path):
     name = unique_name("devcontainer")
+    if os.geteuid() == 0:  # the project belongs to a person, whose ID the user of the container has
+        run("chown", "--recursive", "1000:1000", devcontainer, cwd=devcontainer)
     cli = "npx --yes @devcontainers/cli@0.89.0".split()
     where = ["--workspace-folder", devcontainer, "--id-label", f"test={name}"]
     try:
