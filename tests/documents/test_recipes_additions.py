@@ -116,6 +116,7 @@ def production(project, **settings):
         "SECRET_KEY": secrets.token_hex(),
         "TRUSTED_HOSTS": "127.0.0.1,localhost",
         "PORT": str(PORT),
+        "GRACEFUL_TIMEOUT": "5",  # a worker that gets SIGTERM twice hangs in rare cases
         "MAIL_URL": "smtp://127.0.0.1:1",
         "MAIL_FROM": "shop@example.com",
         "S3_BUCKET": "shop",
