@@ -8,7 +8,6 @@ from pathlib import Path
 
 from projects import run
 
-SERVICES = ("web", "worker", "beat", "postgres", "redis", "queue", "nginx")
 MEBIBYTE = 1024 * 1024
 COUNT = """
 cat /proc/[0-9]*/status 2>/dev/null | grep -c ^Pid
@@ -22,7 +21,16 @@ DISKS = {
     "web": "/dev/shm",
     "worker": "/dev/shm",
 }
-COLORS = ["#0b6bcb", "#c4320a", "#7f56d9", "#067647", "#b54708", "#475467", "#dd2590"]
+COLORS = {
+    "web": "#0b6bcb",
+    "worker": "#c4320a",
+    "beat": "#7f56d9",
+    "postgres": "#067647",
+    "redis": "#854a0e",
+    "queue": "#475467",
+    "nginx": "#dd2590",
+}
+SERVICES = tuple(COLORS)
 
 
 class Samples:
@@ -118,19 +126,20 @@ def draw(samples, marks, file):
     for tick in range(0, int(top), 50):
         parts.append(f'<path d="M60 {y(tick):.0f}H700" stroke="#ddd"/>')
         parts.append(f'<text x="52" y="{y(tick) + 4:.0f}" text-anchor="end">{tick} MB</text>')
-    for at, text in marks:
+    for number, (at, text) in enumerate(marks):
+        height = 34 - number % 2 * 16  # so that the texts do not overlap
         parts.append(f'<path d="M{x(at):.0f} 40V320" stroke="#999" stroke-dasharray="3"/>')
-        parts.append(f'<text x="{x(at):.0f}" y="34" text-anchor="middle">{text}</text>')
-    parts += map(curve, lines, lines.values(), COLORS, [x] * len(lines), [y] * len(lines))
+        parts.append(f'<text x="{x(at):.0f}" y="{height}" text-anchor="middle">{text}</text>')
+    former = 1000
+    for service, color in sorted(COLORS.items(), key=lambda item: lines[item[0]][-1][1]):
+        former = min(y(lines[service][-1][1]) + 4, former - 14)
+        parts += curve(lines[service], color, x, y)
+        parts.append(f'<text x="706" y="{former:.0f}" fill="{color}">{service}</text>')
     parts.append(f'<text x="380" y="345" text-anchor="middle">{end / 60:.0f} minutes</text></svg>')
     file.write_text("\n".join(parts) + "\n")
 
 
-def curve(service, points, color, x, y):
-    """Return the curve of a service, with its name."""
+def curve(points, color, x, y):
+    """Return the curve of a service."""
     path = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in points)
-    label = y(points[-1][1]) + 4
-    return (
-        f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.5"/>'
-        f'<text x="706" y="{label:.0f}" fill="{color}">{service}</text>'
-    )
+    return [f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.5"/>']
