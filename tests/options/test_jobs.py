@@ -114,6 +114,7 @@ def test_no_job_is_lost_while_a_deployment_replaces_the_queue(jobs):
                 return
             if enqueue(jobs, "record", f"replaced-{client}-{number}") == 202:
                 accepted.add(f"replaced-{client}-{number}")
+            time.sleep(0.1)
 
     with ThreadPoolExecutor(4) as pool:
         clients = pool.map(enqueue_until_the_end, range(4))
@@ -123,7 +124,7 @@ def test_no_job_is_lost_while_a_deployment_replaces_the_queue(jobs):
             run("make", "deploy", cwd=jobs.project)
         ended.set()
         list(clients)
-    wait_for(lambda: accepted <= runs(jobs).keys() or none_is_left(jobs), 120)
+    wait_for(lambda: accepted <= runs(jobs).keys() or none_is_left(jobs), 300)
     time.sleep(1)
 
     lost = accepted - runs(jobs).keys()
