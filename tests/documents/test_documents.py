@@ -43,13 +43,7 @@ TEMPLATE_URL = json.loads((TEMPLATE / "cookiecutter.json").read_text())["__templ
 # The sections of these pages that tests below follow, in the order of each page
 FOLLOWED = {
     "README.md": ["Your first change"],
-    "docs/add.md": [
-        "One password for everybody",
-        "A token for programs",
-        "CORS",
-        "Error tracking",
-        "E-mail",
-    ],
+    "docs/add.md": ["One password for everybody", "A token for programs"],
     "docs/change.md": [
         "A form",
         "A table",
@@ -87,6 +81,7 @@ ELSEWHERE = {
         '"call", f"{SLUG}.tasks.example"',
     ),
     "make up": ("tests/running/test_stack.py", '"make", "up"'),
+    "make update": ("tests/running/test_images.py", 'make(stack, "update")'),
     "make lint": (".ci/run", "make lint"),
     "make test": (".ci/run", "make test"),
     "make test-faults": ("tests/faults/test_faults.py", "pytest.mark.faults"),
@@ -169,6 +164,7 @@ KUBECTL = {
 # Commands that nobody runs but by hand, and why
 BY_HAND = {
     "make bench": "it takes minutes, and measures only on a quiet machine",
+    "make soak": "it takes 45 minutes",
     "make watch": "it does not end; tests/running/test_stack.py runs what it runs",
     "docker buildx imagetools inspect nginxinc/nginx-unprivileged:1.30": "it needs a registry",
 } | dict.fromkeys(KUBECTL, "no test has a cluster; tests/options/test_kubernetes.py parses them")

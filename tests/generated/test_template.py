@@ -109,3 +109,13 @@ def test_own_workflow_runs_what_ci_runs():
     assert commands == [".ci/run", faults, "bash .ci/elsewhere"]
     assert workflow["jobs"]["faults"]["if"] == "github.event_name == 'schedule'"
     check_workflows(TEMPLATE)
+
+
+def test_issue_forms_fit_their_schemas():
+    folder = TEMPLATE / ".github/ISSUE_TEMPLATE"
+    forms = sorted(path.name for path in folder.glob("*.yml") if path.name != "config.yml")
+
+    run("check-jsonschema", "--builtin-schema=vendor.github-issue-forms", *forms, cwd=folder)
+    config = ["--builtin-schema=vendor.github-issue-config", "config.yml"]
+    run("check-jsonschema", *config, cwd=folder)
+    assert forms == ["bug.yml", "wish.yml"]

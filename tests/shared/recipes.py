@@ -37,6 +37,7 @@ class Recipe:
     environment: dict
     words: dict = field(default_factory=dict)
     printed: str = ""
+    commands: bool = True
 
     def follow(self, heading=None):
         """Follow all steps up to the next heading, which has to be ``heading``; return the output."""
@@ -70,6 +71,8 @@ class Recipe:
 
     def take(self, before, language, text):
         """Do what a block says."""
+        if language == "sh" and not self.commands:
+            return
         if language == "sh":
             self.printed += run("sh", "-euc", text, cwd=self.project, **self.environment).stdout
         elif language == "console":
@@ -111,7 +114,9 @@ def needs_containers(command):
 def append(file, text):
     """Add code to the end of a file; what is not indented follows two empty lines in Python."""
     between = "\n\n" if file.suffix == ".py" and not text.startswith(" ") else ""
-    file.write_text(file.read_text() + (between or "\n" * (file.suffix == ".yaml")) + text)
+    file.write_text(
+        file.read_text() + (between or "\n" * (file.suffix in (".yaml", ".yml"))) + text
+    )
 
 
 def edit(file, diff):
@@ -156,3 +161,26 @@ def recipe(name, project, words=(), **environment):
     yield reading
     left = STEP.search(reading.text)
     assert not left, f"not followed: {left[0]}"
+
+
+# Sections that only some projects need, and what these have; that of the last starts servers
+ONLY_WITH = {
+    "Errors of nginx": "nginx",
+    "Limit a route": "notes.py",
+    "With the worker": "tasks.py",
+    "Try it": "servers",
+}
+
+
+def follow_recipe(project, name, words=(), commands=True):
+    """Follow all sections of a recipe that concern a project, with or without its commands."""
+    files = {path.name for path in [*project.iterdir(), *project.glob("*/*.py")]}
+    with recipe(name, project, words) as reading:
+        reading.commands = commands
+        reading.follow()
+        while reading.text:
+            heading = re.match(r"## (.+)", reading.text)[1]
+            if ONLY_WITH.get(heading, "compose.yaml") in files:
+                reading.follow(heading)
+            else:
+                reading.text = "".join(re.split(r"^(?=## )", reading.text, flags=re.M)[2:])

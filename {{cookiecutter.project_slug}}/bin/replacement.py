@@ -12,6 +12,9 @@ from services import (
     is_running,
     once,
     problem,
+{% if cookiecutter.use_worker %}
+    replace_queue,
+{% endif %}
     up,
 )
 
@@ -30,15 +33,19 @@ class Replacement:
         self.old = [container for container in containers("web") if is_running(container)]
         self.outcome = "The old version keeps running." if self.old else "No version is running."
 
-    def run(self, replicas: int, nginx_changes: bool) -> None:
-        """Start new containers, let nginx use only these, and stop the old ones."""
+    def run(self, replicas: int, replaced: list[str]) -> None:
+        """Start new containers, let nginx use only these, and stop the old ones.
+
+        ``replaced`` are the other services that Compose will replace.
+        """
+        nginx_changes = "nginx" in replaced
         remove(self.new())  # those of a deployment that was killed, and those that have stopped
         try:
             if not nginx_changes:  # a new nginx reads the addresses when it starts
                 use([container for container in self.old if is_healthy(container)])
             self.start(replicas)
 {% if cookiecutter.use_worker %}
-            self.replace_workers()
+            self.replace_workers("queue" in replaced)
 {% endif %}
             with uninterrupted():
                 self.switch(nginx_changes)
@@ -68,10 +75,11 @@ class Replacement:
             time.sleep(0.5)
 
 {% if cookiecutter.use_worker %}
-    def replace_workers(self) -> None:
+    def replace_workers(self, queue_changes: bool) -> None:
         """Replace worker and beat before web enqueues jobs that the old worker does not know."""
         self.outcome = "The old version of web keeps running, but worker and beat were replaced."
-        up("queue")  # if its password has changed, the new worker needs the new one
+        if queue_changes:
+            replace_queue()
         up("worker", "beat")
 
 {% endif %}

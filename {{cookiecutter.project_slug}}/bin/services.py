@@ -43,6 +43,18 @@ def up(*arguments: str) -> None:
         raise StepError(problem(failed[0]) if failed else str(error)) from None
 
 
+{% if cookiecutter.use_worker %}
+def replace_queue() -> None:
+    """Replace the queue while no worker runs: a job that is being fetched would be lost."""
+    read(*compose("stop", "worker"))
+    try:
+        up("queue")
+    except BaseException:
+        read(*compose("start", "worker"))
+        raise
+
+
+{% endif %}
 def containers(*services: str) -> list[Container]:
     """Return what Docker knows of the containers of services, or of all; stopped ones too."""
     ps = compose("ps", "--all", "--format=json", *services)
