@@ -23,7 +23,7 @@ from soak_report import table
 from soak_samples import Samples, draw
 from soak_traffic import Traffic
 from stacks import stack_with
-from updating import Registry, absences
+from updating import Registry, absences, events_of
 
 WHOLE = 1_000_000
 RATE = 450  # requests in a second
@@ -70,14 +70,13 @@ class Soak:
                 say(f"{self.traffic.sent:,} requests, {failed} not as expected")
 
     def happen(self, share, what, *targets):
-        """Run a target of the Makefile after a share of the requests; return the time before."""
+        """Run targets of the Makefile after a share of the requests."""
         self.wait(share)
         begun = time.time()
         self.marks.append((begun - self.samples.begun, what))
         for target in targets:
             run("make", target, cwd=self.stack.project)
             say(f"make {target}: {time.time() - begun:.0f} s")
-        return begun
 
     def run(self):
         """Let everything happen in the first fifth, so that all then run to the end."""
@@ -85,8 +84,9 @@ class Soak:
         self.happen(0.05, "deployment", "deploy")
         self.happen(0.10, "backup", "backup", "drill")
         self.registry.publish_all(2)
-        begun = self.happen(0.15, "update", "update")
-        self.absent = absences(self.stack, begun)
+        with events_of(self.stack) as events:
+            self.happen(0.15, "update", "update")
+        self.absent = absences(events)
         self.wait(1)
 
     def unexpected(self):

@@ -231,6 +231,7 @@ def fill_and_make_room(small):
     assert load.answers["note"].good_since(emptied) <= 10
     assert lost(small, load) == []
     assert identity(small) == before
+    assert [line for line in small.logs("postgres") if "No space left on device" in line]
 
 
 def test_requests_in_progress_complete_when_the_service_stops(either_stack):

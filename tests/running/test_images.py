@@ -17,7 +17,7 @@ from figures import report
 from load import Load, run_number
 from projects import FULL, TEMPLATE, change, only_in_test_faults, run
 from stacks import stack_with, unique_name
-from updating import Registry, absences, docker, identity
+from updating import Registry, absences, docker, events_of, identity
 
 pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.xdist_group("docker")]
 
@@ -109,12 +109,12 @@ def test_deployment_builds_on_the_newest_base_images(stack, registry):
 
 def test_update_replaces_all_containers_and_says_what_fails_meanwhile(stack, registry):
     registry.publish_all(3)
-    begun = time.time()
 
-    code, output, load = make(stack, "update")
+    with events_of(stack) as events:
+        code, output, load = make(stack, "update")
 
     assert code == 0, output
-    absent = absences(stack, begun)
+    absent = absences(events)
     seconds = {name: round(end - begin, 1) for name, (begin, end) in absent.items()}
     report(f"away, in seconds: {seconds}")
     assert set(releases(stack).values()) == {3}

@@ -3,7 +3,8 @@
 import json
 import re
 import subprocess
-import time
+import threading
+from contextlib import contextmanager
 
 from projects import TEMPLATE, run
 from stacks import unique_name
@@ -76,22 +77,30 @@ class Registry:
         return set(docker("images", *options).split())
 
 
-def events_of(stack, since):
-    """Return what happened to containers since a time: the time, the service, and the event."""
+@contextmanager
+def events_of(stack):
+    """Collect what happens to containers during the block: later, Docker knows 256 events only."""
     filters = ["type=container", f"label=com.docker.compose.project={stack.name}"]
-    options = [f"--filter={one}" for one in filters]
-    times = [f"--since={since:.3f}", f"--until={time.time():.3f}"]
-    lines = docker("events", *times, *options, "--format=json").splitlines()
-    for event in map(json.loads, lines):
-        labels = event["Actor"]["Attributes"]
-        if labels["com.docker.compose.oneoff"] == "False":
-            yield event["timeNano"] / 1e9, labels["com.docker.compose.service"], event["Action"]
+    command = ["docker", "events", *(f"--filter={one}" for one in filters), "--format=json"]
+    lines = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        reader = threading.Thread(target=lambda: lines.extend(program.stdout))
+        reader.start()
+        try:
+            yield lines
+        finally:
+            program.terminate()
+            reader.join()
 
 
-def absences(stack, since):
+def absences(events):
     """Return for each replaced service when it was told to stop, and when it was healthy again."""
     begun, ended = {}, {}
-    for moment, service, action in events_of(stack, since):
+    for event in map(json.loads, events):
+        labels, moment = event["Actor"]["Attributes"], event["timeNano"] / 1e9
+        service, action = labels["com.docker.compose.service"], event["Action"]
+        if labels["com.docker.compose.oneoff"] != "False":
+            continue
         if action == "kill":
             begun.setdefault(service, moment)
         elif action == "health_status: healthy" and service in begun:
