@@ -66,6 +66,9 @@ def test_engine_has_timeouts_and_a_connection_for_each_thread() -> None:
         "keepalives_count": 2,
     }
     del options["connect_args"], options["url"]
+{% if cookiecutter.use_accounts %}
+    assert options.pop("hide_parameters") is True
+{% endif %}
     assert options == {"pool_size": 4, "max_overflow": 2, "pool_timeout": 2, "pool_pre_ping": True}
 
 
