@@ -43,6 +43,12 @@ TEMPLATE_URL = json.loads((TEMPLATE / "cookiecutter.json").read_text())["__templ
 # The sections of these pages that tests below follow, in the order of each page
 FOLLOWED = {
     "README.md": ["Your first change"],
+    "docs/accounts.md": [
+        "Protect a view",
+        "Test as a user",
+        "Add a column to the user",
+        "Without registration",
+    ],
     "docs/add.md": [
         "One password for everybody",
         "A token for programs",
@@ -86,6 +92,17 @@ ELSEWHERE = {
         "tests/running/test_stack.py",
         '"call", f"{SLUG}.tasks.example"',
     ),
+    **{
+        f"docker compose exec web flask users {command}": (
+            "tests/options/test_accounts.py",
+            'commands((stack.project / "docs/accounts.md")',
+        )
+        for command in (
+            "create ann@example.org --active",
+            "deactivate ann@example.org",
+            "activate ann@example.org",
+        )
+    },
     "make up": ("tests/running/test_stack.py", '"make", "up"'),
     "make lint": (".ci/run", "make lint"),
     "make test": (".ci/run", "make test"),

@@ -210,7 +210,14 @@ def test_only_programs_are_executable(fresh, chosen):
 
 @each_combination()
 def test_files_have_no_stray_whitespace_or_tags(fresh):
-    foreign = (".html", ".mako", ".txt", "bin/deploy", "dashboard.json", "uv.lock")  # braces of their own
+    foreign = (
+        ".html",
+        ".mako",
+        ".txt",
+        "bin/deploy",
+        "dashboard.json",
+        "uv.lock",
+    )  # braces of their own
 
     for path, text in texts(fresh).items():
         assert "\r" not in text, path
