@@ -297,6 +297,7 @@ REMEMBER_COOKIE_DURATION = timedelta(days=30)
 WTF_CSRF_CHECK_DEFAULT = False  # Flask-Security checks, where a session is used
 SECURITY_URL_PREFIX = "/account"
 SECURITY_STATIC_FOLDER = None
+SECURITY_CACHE_CONTROL = None  # its header is invalid; core/security.py sends no-store
 SECURITY_POST_LOGIN_VIEW = "/account"
 SECURITY_POST_LOGOUT_VIEW = "/account/login"
 SECURITY_POST_REGISTER_VIEW = "/account/login"
