@@ -364,7 +364,7 @@ def terminal():
 
 def test_picture_of_the_terminal_shows_the_real_output(tmp_path):
     picture = terminal()
-    typed = ["Corner Shop", "", "Sells milk.", *[""] * 14]
+    typed = ["Corner Shop", "", "Sells milk.", *[""] * 15]
 
     shown = subprocess.run(
         [sys.executable, "-m", "cookiecutter", TEMPLATE, "--output-dir", tmp_path],
@@ -380,8 +380,8 @@ def test_picture_of_the_terminal_shows_the_real_output(tmp_path):
         "make up",
         "curl http://127.0.0.1:8080/readyz",
     ]
-    prompts = re.findall(r"^\[\d+/17\] [^[:\n]+", picture, re.M)
-    assert len(prompts) == 17
+    prompts = re.findall(r"^\[\d+/18\] [^[:\n]+", picture, re.M)
+    assert len(prompts) == 18
     assert [prompt for prompt in prompts if prompt not in shown] == []
     assert re.search(r"^corner_shop is ready:\n(?:  .+\n)+", picture, re.M)[0] in shown
     assert "make up\nUp: http://127.0.0.1:8080\n" in picture

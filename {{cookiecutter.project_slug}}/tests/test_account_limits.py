@@ -107,7 +107,7 @@ def test_nobody_is_flooded_with_mails(
 
 
 def test_too_many_hashes_at_once_are_refused(client: FlaskClient, user: User) -> None:
-    with limits.hashing, limits.hashing, limits.hashing, limits.hashing:
+    with limits.hashing, limits.hashing:
         refused = log_in(client)
         assert client.get("/account/login").status_code == 200
     for _ in range(5):

@@ -15,8 +15,8 @@ from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
 from .database import Base, db
 
 MAILS = {"register", "forgot_password", "send_confirmation", "change_email"}
-# A hash takes 19 MB and 30 ms of a CPU, and other requests need threads too.
-hashing = BoundedSemaphore(4)
+# A hash takes 19 MB and 30 ms of a CPU, which other requests need too.
+hashing = BoundedSemaphore(2)
 
 COUNT = text(
     """
@@ -47,16 +47,16 @@ def init_app(app: Flask) -> None:
 
 
 def enter() -> None:
-    """Refuse too many attempts (429), and too many hashes at once (503)."""
+    """Refuse too many hashes at once (503), and too many attempts (429)."""
     if request.blueprint != "security" or request.method != "POST":
         return
+    if not hashing.acquire(blocking=False):
+        raise ServiceUnavailable("Too many people are logging in.", retry_after=1)
+    g.is_hashing = True
     count("address", network(request.remote_addr or ""))
     if account := account_of_request():
         view = (request.endpoint or "").removeprefix("security.")
         count("mail" if view in MAILS else "account", account)
-    if not hashing.acquire(blocking=False):
-        raise ServiceUnavailable("Too many people are logging in.", retry_after=1)
-    g.is_hashing = True
 
 
 def leave(error: BaseException | None) -> None:
