@@ -22,19 +22,21 @@ DEVICES = {"aux", "con", "nul", "prn"} | {
 WORDS = {"none", "public", "template0", "template1"} | {"false", "null", "true"}
 # What the generated project imports or runs, and its own directories and modules
 PROJECT_MODULES = {
-    "alembic", "amqp", "apispec", "asgiref", "assets", "ast_serialize", "async_timeout", "backups",
-    "billiard", "bin", "blinker", "cachelib", "caddy", "celery", "checks", "click",
-    "click_didyoumean", "click_plugins", "click_repl", "colorama", "commands", "config", "coverage",
-    "databases", "dateutil", "deploy", "docs", "dotenv", "environs", "flask", "flask_alembic",
-    "flask_caching", "flask_debugtoolbar", "flask_smorest", "flask_sqlalchemy_lite", "grafana",
-    "greenlet", "gunicorn", "hiredis", "iniconfig", "instance", "itsdangerous", "jinja2", "kombu",
+    "alembic", "amqp", "apispec", "argon2", "argon2_cffi", "argon2_cffi_bindings", "asgiref",
+    "assets", "ast_serialize", "async_timeout", "backups", "billiard", "bin", "blinker", "cachelib",
+    "caddy", "celery", "cffi", "checks", "click", "click_didyoumean", "click_plugins", "click_repl",
+    "colorama", "commands", "config", "coverage", "cryptography", "databases", "dateutil", "deploy",
+    "dns", "dnspython", "docs", "dotenv", "email_validator", "environs", "flask", "flask_alembic",
+    "flask_caching", "flask_debugtoolbar", "flask_login", "flask_principal", "flask_security",
+    "flask_smorest", "flask_sqlalchemy_lite", "flask_wtf", "grafana", "greenlet", "gunicorn",
+    "hiredis", "idna", "iniconfig", "instance", "itsdangerous", "jinja2", "kombu", "libpass",
     "librt", "locustfile", "mako", "markupsafe", "marshmallow", "mypy", "mypy_extensions", "mypyc",
-    "nginx", "packaging", "pathspec", "pip", "pluggy", "postgres", "programs", "prometheus",
-    "prometheus_client", "prompt_toolkit", "psycopg", "psycopg_binary", "py", "pygments", "pytest",
-    "pytest_cov", "python_dateutil", "python_dotenv", "python_json_logger", "pythonjsonlogger",
-    "redis", "replacement", "ruff", "services", "setuptools", "six", "sqlalchemy", "tests",
-    "typing_extensions", "tzdata", "tzlocal", "uv", "vine", "wcwidth", "webargs", "werkzeug",
-    "whitenoise",
+    "nginx", "packaging", "passlib", "pathspec", "pip", "pluggy", "postgres", "programs",
+    "prometheus", "prometheus_client", "prompt_toolkit", "psycopg", "psycopg_binary", "py",
+    "pycparser", "pygments", "pytest", "pytest_cov", "python_dateutil", "python_dotenv",
+    "python_json_logger", "pythonjsonlogger", "qrcode", "redis", "replacement", "ruff", "services",
+    "setuptools", "six", "sqlalchemy", "tests", "typing_extensions", "tzdata", "tzlocal", "uv",
+    "vine", "wcwidth", "webargs", "werkzeug", "whitenoise", "wtforms", "zxcvbn",
 }  # fmt: skip
 
 
@@ -65,6 +67,13 @@ def check_email(address):
     return f"author_email {address!r} is not an e-mail address such as 'you@example.com'."
 
 
+def check_accounts(answers):
+    """Return that accounts need a database, or None."""
+    if answers["use_accounts"] and not answers["use_postgres"]:
+        return "use_accounts needs use_postgres, which stores the accounts: choose both or neither."
+    return None
+
+
 def check_line(name, text):
     """Return why an answer does not fit on one line of a text file, or None."""
     unfit = [c for c in text if not c.isprintable() and (c < " " or "\x7f" <= c <= "\x9f")]
@@ -91,7 +100,7 @@ def problems(answers):
         found.append("project_name is empty: enter the name of the service.")
     for name in ("project_name", "description", "author_name", "author_email"):
         found.append(check_line(name, answers[name]))
-    found.append(check_space())
+    found += [check_accounts(answers), check_space()]
     return [problem for problem in found if problem]
 
 

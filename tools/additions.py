@@ -16,13 +16,14 @@ from stacks import Stack, free_containers, unique_name
 
 NOT_COUNTED = {".env", "README.md", "assets/package-lock.json", "uv.lock"}
 UNITS = {"KiB": 1 / 1024, "MiB": 1, "GiB": 1024}  # of docker stats
+NEEDED = {"use_accounts": {"use_postgres": True}}  # these rows say what is added to that
 SECONDS = 20  # after which idle services use as much memory as later
 
 
 def options():
     """Return the answers to the optional questions that add something."""
     front_ends = [name for name in questions()["frontend"] if name != "none"]
-    named = {name: {name: True} for name in BARE if name != "frontend"}
+    named = {name: {name: True, **NEEDED.get(name, {})} for name in BARE if name != "frontend"}
     return named | {f"frontend={name}": {"frontend": name} for name in front_ends}
 
 
@@ -85,9 +86,13 @@ def main():
         print(f"without options: {memory:.0f} MB of memory, an image of {image:.1f} MB")
         for name, answer in options().items():
             project = generate(f"{folder}/{name}", **answer)
+            before, compared = bare, (memory, image)
+            if name in NEEDED:
+                before = generate(f"{folder}/before-{name}", **NEEDED[name])
+                compared = measured(before)
             figures = measured(project)
-            more = [f"{figures[0] - memory:.0f}", f"{figures[1] - image:.1f}"]
-            print("|", " | ".join([f"`{name}`", *added(project, bare), *more]), "|", flush=True)
+            more = [f"{figures[0] - compared[0]:.0f}", f"{figures[1] - compared[1]:.1f}"]
+            print("|", " | ".join([f"`{name}`", *added(project, before), *more]), "|", flush=True)
 
 
 if __name__ == "__main__":

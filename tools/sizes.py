@@ -16,6 +16,7 @@ EVERYTHING = {
     "use_tailwind": True,
     "use_metrics": True,
     "use_openapi": True,
+    "use_accounts": True,
     "use_tls": True,
     "use_kubernetes": True,
     "frontend": "htmx",

@@ -43,6 +43,12 @@ TEMPLATE_URL = json.loads((TEMPLATE / "cookiecutter.json").read_text())["__templ
 # The sections of these pages that tests below follow, in the order of each page
 FOLLOWED = {
     "README.md": ["Your first change"],
+    "docs/accounts.md": [
+        "Protect a view",
+        "Test as a user",
+        "Add a column to the user",
+        "Without registration",
+    ],
     "docs/add.md": ["One password for everybody", "A token for programs"],
     "docs/change.md": [
         "A form",
@@ -80,6 +86,17 @@ ELSEWHERE = {
         "tests/running/test_stack.py",
         '"call", f"{SLUG}.tasks.example"',
     ),
+    **{
+        f"docker compose exec web flask users {command}": (
+            "tests/options/test_accounts.py",
+            'commands((stack.project / "docs/accounts.md")',
+        )
+        for command in (
+            "create ann@example.org --active",
+            "deactivate ann@example.org",
+            "activate ann@example.org",
+        )
+    },
     "make up": ("tests/running/test_stack.py", '"make", "up"'),
     "make update": ("tests/running/test_images.py", 'make(stack, "update")'),
     "make lint": (".ci/run", "make lint"),
@@ -348,7 +365,7 @@ def terminal():
 
 def test_picture_of_the_terminal_shows_the_real_output(tmp_path):
     picture = terminal()
-    typed = ["Corner Shop", "", "Sells milk.", *[""] * 14]
+    typed = ["Corner Shop", "", "Sells milk.", *[""] * 15]
 
     shown = subprocess.run(
         [sys.executable, "-m", "cookiecutter", TEMPLATE, "--output-dir", tmp_path],
@@ -364,8 +381,8 @@ def test_picture_of_the_terminal_shows_the_real_output(tmp_path):
         "make up",
         "curl http://127.0.0.1:8080/readyz",
     ]
-    prompts = re.findall(r"^\[\d+/17\] [^[:\n]+", picture, re.M)
-    assert len(prompts) == 17
+    prompts = re.findall(r"^\[\d+/18\] [^[:\n]+", picture, re.M)
+    assert len(prompts) == 18
     assert [prompt for prompt in prompts if prompt not in shown] == []
     assert re.search(r"^corner_shop is ready:\n(?:  .+\n)+", picture, re.M)[0] in shown
     assert "make up\nUp: http://127.0.0.1:8080\n" in picture

@@ -16,7 +16,7 @@ ADDRESS = "gh:ORG/cookiecutter-flask-docker"
 PRESETS = {
     "stock_api": 'cookiecutter gh:ORG/cookiecutter-flask-docker --no-input project_name="Stock API" use_openapi=true',
     "corner_shop": 'cookiecutter gh:ORG/cookiecutter-flask-docker --no-input project_name="Corner Shop" frontend=htmx use_tailwind=true',
-    "big_shop": 'cookiecutter gh:ORG/cookiecutter-flask-docker --no-input project_name="Big Shop" frontend=htmx use_tailwind=true use_worker=true use_metrics=true use_openapi=true use_tls=true use_kubernetes=true',
+    "big_shop": 'cookiecutter gh:ORG/cookiecutter-flask-docker --no-input project_name="Big Shop" frontend=htmx use_tailwind=true use_worker=true use_metrics=true use_openapi=true use_accounts=true use_tls=true use_kubernetes=true',
 }
 DEFAULTS = BARE | dict.fromkeys(SERVICES, True)
 DOCUMENTS = [*TEMPLATE.glob("*.md"), *TEMPLATE.glob("docs/**/*.md")]

@@ -109,13 +109,13 @@ class Browser(requests.Session):
     def request(self, method, url, **options):
         return super().request(method, urljoin(self.stack.origin, url), timeout=30, **options)
 
-    def to_provider(self, path="/account"):
+    def to_provider(self, path="/profile"):
         """Open a page, and return the address of the form of the provider."""
         form = self.get(path).url
         assert form.startswith(f"{self.stack.provider}/oauth2/authorize?"), form
         return form
 
-    def log_in(self, name, path="/account", forge=""):
+    def log_in(self, name, path="/profile", forge=""):
         """Log in, and return the response of the service."""
         requests.post(f"{self.stack.provider}/forge/{forge}")
         return self.post(self.to_provider(path), data={"sub": name})
@@ -136,13 +136,13 @@ def test_user_logs_in_and_out(stack):
     sent = {name: value for name, [value] in parse_qs(urlsplit(form).query).items()}
     assert sent["redirect_uri"] == f"{stack.origin}/login/callback"
     assert sent["code_challenge_method"] == "S256"  # the provider checks it
-    assert (page.url, "<h1>ann</h1>" in page.text) == (f"{stack.origin}/account", True)
+    assert (page.url, "<h1>ann</h1>" in page.text) == (f"{stack.origin}/profile", True)
     cookie, *attributes = page.history[-1].headers["Set-Cookie"].split("; ")
     assert {*attributes} == {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"}
     assert before not in cookie
     assert "<h1>ben</h1>" in ben.log_in("ben").text
     for _ in range(5):
-        assert "<h1>ann</h1>" in ann.get("/account").text
+        assert "<h1>ann</h1>" in ann.get("/profile").text
     assert page.headers["Cache-Control"] == "no-store"
     assert "Set-Cookie" not in ann.get("/notes").headers
     [line] = lines(stack, "web", page.headers["X-Request-ID"])
@@ -187,11 +187,11 @@ def test_login_leads_to_no_other_site(stack):
         return Browser(stack).log_in("ann", path).url
 
     assert last("/login?next=https://evil.example") == f"{stack.origin}/"
-    assert last("/account?next=//evil.example") == f"{stack.origin}/account?next=//evil.example"
+    assert last("/profile?next=//evil.example") == f"{stack.origin}/profile?next=//evil.example"
     for header in ("Host", "X-Forwarded-Host"):
         sent = Browser(stack).get("/login", headers={header: "evil.example"}, allow_redirects=False)
         assert "evil.example" not in sent.headers.get("Location", "")
-    assert Browser(stack).get("/account", headers={"Accept": "application/json"}).status_code == 401
+    assert Browser(stack).get("/profile", headers={"Accept": "application/json"}).status_code == 401
 
 
 def test_login_and_logout_work_under_the_policy(stack, tmp_path):
@@ -199,7 +199,7 @@ def test_login_and_logout_work_under_the_policy(stack, tmp_path):
     with chromium(tmp_path) as new_tab:
         tab = new_tab()
         tab.send("Security.setIgnoreCertificateErrors", ignore=True)
-        tab.open(f"{stack.origin}/account")
+        tab.open(f"{stack.origin}/profile")
         tab.evaluate(
             "(field => { field.value = 'ann'; field.form.submit() })(document.forms[0].sub)"
         )
@@ -368,7 +368,7 @@ def test_login_works_in_development(bake):
         login.follow()
         attempt, login.text = login.text, ""
     [commands] = re.findall(r"## Try it\n.*?```sh\n(.*?)```", attempt, re.S)
-    page = re.search(r"<(http.*?)/account>", attempt)[1]
+    page = re.search(r"<(http.*?)/profile>", attempt)[1]
     provider = f"http://localhost:{DEVELOPMENT}"
     (file := project / ".env").write_text(f"{file.read_text()}PORT={DEVELOPMENT + 1}\n")
 
@@ -376,11 +376,11 @@ def test_login_works_in_development(bake):
         wait_for(lambda: ready(f"{provider}/jwks", f"{page}/livez"), 60)
         browser = requests.Session()
         browser.trust_env = False
-        form = browser.get(f"{page}/account", headers={"Accept": "text/html"}).url
+        form = browser.get(f"{page}/profile", headers={"Accept": "text/html"}).url
         shown = browser.post(form, data={"sub": "ann"})
 
     assert form.startswith(provider)
-    assert (shown.url, "<h1>ann</h1>" in shown.text) == (f"{page}/account", True)
+    assert (shown.url, "<h1>ann</h1>" in shown.text) == (f"{page}/profile", True)
 
 
 def ready(*addresses):

@@ -63,6 +63,7 @@ NAMES = {
     "use_tailwind": "tailwind",
     "use_metrics": "metric|prometheus|grafana",
     "use_openapi": r"/openapi|openapi\.|schemathesis",
+    "use_accounts": r"accounts_|/account\b|argon2|two.factor|uniquifier|smtps|templates/security|users\.py",
     "use_tls": "caddy|acme|let's encrypt",
     "use_kubernetes": "kube|kustom|manifest|rollout|ingress|pod(s|\\b)",
 }
@@ -209,7 +210,14 @@ def test_only_programs_are_executable(fresh, chosen):
 
 @each_combination()
 def test_files_have_no_stray_whitespace_or_tags(fresh):
-    foreign = (".html", ".mako", "bin/deploy", "dashboard.json", "uv.lock")  # braces of their own
+    foreign = (
+        ".html",
+        ".mako",
+        ".txt",
+        "bin/deploy",
+        "dashboard.json",
+        "uv.lock",
+    )  # braces of their own
 
     for path, text in texts(fresh).items():
         assert "\r" not in text, path

@@ -19,6 +19,7 @@ ANSWERS = {
     "author_name": "Me",
     "author_email": "me@example.com",
     "use_postgres": False,
+    "use_accounts": False,
     "use_redis": True,
     "use_nginx": False,
     "frontend": "none",
@@ -76,6 +77,7 @@ BAD_ANSWERS = {
         ],
     },
     "is empty": {"project_name": ["", " "]},
+    "needs use_postgres": {"use_accounts": [True]},
     "contains a line break": {
         name: ["two\nlines", "carriage\rreturn", "tab\tulator", "bell\a", "line\u2028break"]
         for name in ("project_name", "description", "author_name")

@@ -10,6 +10,7 @@ from pathlib import Path
 TEMPLATE = Path(__file__).parents[2]
 TEXT_ONLY = {"license"}
 UNRELATED = {("python_version", "frontend")}  # of which no file depends on both
+REFUSED = {"use_accounts": True, "use_postgres": False}  # by hooks/pre_gen_project.py
 
 
 def questions():
@@ -27,13 +28,19 @@ def pairs(row):
     return set(itertools.combinations(row.items(), 2))
 
 
+def is_refused(row):
+    """Return whether the answers of a row are refused together."""
+    return row.items() >= REFUSED.items()
+
+
 def all_pairs(answers):
-    """Return each pair of answers to any two questions."""
+    """Return each pair of answers to any two questions that is not refused."""
     return {
         ((one, a), (other, b))
         for one, other in itertools.combinations(answers, 2)
         if (one, other) not in UNRELATED
         for a, b in itertools.product(answers[one], answers[other])
+        if not is_refused({one: a, other: b})
     }
 
 
@@ -52,7 +59,8 @@ def fill(row, answers, missing):
     """Add an answer to each other question, with as many missing pairs as possible."""
     for name, given in answers.items():
         if name not in row:
-            row[name] = max(given, key=lambda one, name=name: gain({**row, name: one}, missing))
+            possible = [one for one in given if not is_refused({**row, name: one})]
+            row[name] = max(possible, key=lambda one, name=name: gain({**row, name: one}, missing))
     return {name: row[name] for name in answers}
 
 

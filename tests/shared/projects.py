@@ -27,7 +27,10 @@ FULL = BARE | dict.fromkeys(SERVICES, True)
 ELSEWHERE = {"use_tailwind", "use_tls"}  # see test_frontend.py and test_tls.py
 OTHERS = [option for option in OPTIONS[3:] if option not in ELSEWHERE]
 COMBINATIONS = [
-    BARE | dict(zip(SERVICES, chosen, strict=True)) | dict.fromkeys(OTHERS, sum(chosen) % 2 == 1)
+    BARE
+    | dict(zip(SERVICES, chosen, strict=True))
+    | dict.fromkeys(OTHERS, sum(chosen) % 2 == 1)
+    | {"use_accounts": chosen[0] and sum(chosen) % 2 == 1}  # they need PostgreSQL
     for chosen in itertools.product([True, False], repeat=len(SERVICES))
 ]
 SETTINGS = set(

@@ -437,6 +437,7 @@ def test_options_can_be_added_and_removed_later(create, shell, first):
     """The two runs together add and remove each option."""
     update, finish = typed("Add or remove an option")
     answers = dict(zip(OPTIONS, itertools.cycle([first, not first]), strict=False))
+    answers["use_accounts"] = answers["use_postgres"]  # which they need
     before = {option: not answer for option, answer in answers.items()} | {"frontend": "htmx"}
     answers |= {"frontend": "react" if answers["use_tailwind"] else "none"}
     project = create("ours", before)

@@ -5,7 +5,14 @@ See https://docs.celeryq.dev/en/stable/userguide/configuration.html.
 
 from celery.schedules import crontab
 
+{% if cookiecutter.use_accounts %}
+imports = [
+    "{{ cookiecutter.project_slug }}.tasks",
+    "{{ cookiecutter.project_slug }}.core.mail",
+]
+{% else %}
 imports = ["{{ cookiecutter.project_slug }}.tasks"]
+{% endif %}
 beat_schedule = {  # in UTC
     "example": {
         "task": "{{ cookiecutter.project_slug }}.tasks.example",

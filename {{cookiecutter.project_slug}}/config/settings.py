@@ -7,8 +7,14 @@ If settings are invalid, the process exits here, with one line for each.
 import os
 import re
 import sys
+{% if cookiecutter.use_accounts %}
+from base64 import urlsafe_b64encode
+{% endif %}
 from collections.abc import Callable
 from datetime import timedelta
+{% if cookiecutter.use_accounts %}
+from hashlib import sha256
+{% endif %}
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -73,6 +79,25 @@ def validate_address(address: str) -> None:
         raise ValidationError("Must be an IP address such as 127.0.0.1.") from None
 
 
+{% if cookiecutter.use_accounts %}
+# A password only with TLS; the host or an [IPv6 address], the port
+mail_url = re.compile(r"(smtps?://([^@/]*@)?|smtp\+insecure://)(\[[^\]]+\]|[^@/:]+)(:\d+)?")
+
+
+def validate_mail_url(url: str) -> None:
+    """Validate the URL of an SMTP server, which may be empty in development."""
+    if not mail_url.fullmatch(url) and (url or PRODUCTION):
+        raise ValidationError(
+            "Must be like smtps://user:password@mail.example.com or smtp+insecure://host:25."
+        )
+
+
+def fernet_key(secret: str) -> bytes:
+    """Return a key for Fernet, which encrypts the recovery codes."""
+    return urlsafe_b64encode(sha256(secret.encode()).digest())
+
+
+{% endif %}
 {% if cookiecutter.use_redis or cookiecutter.use_worker %}
 # The user and the password, the host or an [IPv6 address], the port, a number, the options.
 # Regexp() compares from the beginning of the text, and $ is its end.
@@ -203,6 +228,13 @@ API_SPEC_OPTIONS = {
             "identifier": "{{ cookiecutter.__spdx_license }}",
         },
     },
+{% if cookiecutter.use_accounts %}
+    "components": {
+        "securitySchemes": {
+            "token": {"type": "apiKey", "in": "header", "name": "Authentication-Token"},
+        },
+    },
+{% endif %}
     "security": [],
     "servers": [{"url": "/"}],
 }
@@ -239,6 +271,75 @@ QUEUE_URL = read(env.str, "QUEUE_URL", in_development(None), validate=valid_redi
 
 # The token of /metrics; if unset in development, none is needed
 METRICS_TOKEN = read(env.str, "METRICS_TOKEN", in_development(None), validate=validate_keys)
+{% endif %}
+{% if cookiecutter.use_accounts %}
+
+# E-mail; if unset in development, mails are logged
+MAIL_URL = read(env.str, "MAIL_URL", in_development(""), validate=validate_mail_url)
+MAIL_FROM = read(
+    env.str,
+    "MAIL_FROM",
+    in_development("service@localhost"),
+    validate=validate.Regexp(r"[^@\s<>]+@[^@\s<>]+$", error="Must be like shop@example.com."),
+)
+
+# Accounts: https://flask-security.readthedocs.io/en/stable/configuration.html
+ACCOUNTS_KEY = read(env.str, "ACCOUNTS_KEY", in_development("development"), validate=validate_keys)
+ACCOUNT_LIMITS = {  # how many, in how many seconds
+    "address": (100, 900),  # attempts of a client
+    "account": (10, 900),  # attempts to log in to one account
+    "mail": (3, 3_600),  # mails to one address
+}
+REMEMBER_COOKIE_NAME = "__Host-remember" if PRODUCTION else "remember"
+REMEMBER_COOKIE_SECURE = PRODUCTION
+REMEMBER_COOKIE_SAMESITE = "Lax"
+REMEMBER_COOKIE_DURATION = timedelta(days=30)
+WTF_CSRF_CHECK_DEFAULT = False  # Flask-Security checks, where a session is used
+SECURITY_URL_PREFIX = "/account"
+SECURITY_STATIC_FOLDER = None
+SECURITY_CACHE_CONTROL = None  # its header is invalid; core/security.py sends no-store
+SECURITY_POST_LOGIN_VIEW = "/account"
+SECURITY_POST_LOGOUT_VIEW = "/account/login"
+SECURITY_POST_REGISTER_VIEW = "/account/login"
+SECURITY_REGISTERABLE = True
+SECURITY_CONFIRMABLE = True
+SECURITY_CONFIRM_EMAIL_WITHIN = timedelta(hours=1)
+SECURITY_RECOVERABLE = True
+SECURITY_RESET_PASSWORD_WITHIN = timedelta(hours=1)
+SECURITY_CHANGEABLE = True
+SECURITY_CHANGE_EMAIL = True
+SECURITY_CHANGE_EMAIL_WITHIN = timedelta(hours=1)
+SECURITY_TWO_FACTOR = True
+SECURITY_TWO_FACTOR_ENABLED_METHODS = ["authenticator"]
+SECURITY_TWO_FACTOR_RESCUE_EMAIL = False  # a mailbox is no second factor
+SECURITY_TWO_FACTOR_RESCUE_MAIL = MAIL_FROM
+SECURITY_MULTI_FACTOR_RECOVERY_CODES = True
+SECURITY_MULTI_FACTOR_RECOVERY_CODES_KEYS = [fernet_key(str(ACCOUNTS_KEY))]
+SECURITY_TOTP_ISSUER = SERVICE_NAME
+SECURITY_TOTP_SECRETS = {"1": ACCOUNTS_KEY}
+SECURITY_RETURN_GENERIC_RESPONSES = True  # they do not tell who has an account
+SECURITY_FRESHNESS = timedelta(minutes=15)  # then, what is sensitive needs the password again
+SECURITY_FRESHNESS_GRACE_PERIOD = timedelta(minutes=5)
+SECURITY_TOKEN_MAX_AGE = PERMANENT_SESSION_LIFETIME
+SECURITY_API_ENABLED_METHODS = ["session"]  # a token cannot change the account
+SECURITY_CSRF_PROTECT_MECHANISMS = ["session"]
+SECURITY_LOGOUT_CSRF = True
+SECURITY_PASSWORD_SALT = ACCOUNTS_KEY
+SECURITY_PASSWORD_LENGTH_MIN = 10
+SECURITY_PASSWORD_COMPLEXITY_CHECKER = "zxcvbn"  # noqa: S105 it rejects common passwords
+SECURITY_PASSWORD_SCHEMES = ["argon2"]
+# Recommended by OWASP: https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
+SECURITY_PASSWORD_HASH_PASSLIB_OPTIONS = {
+    "argon2__memory_cost": 19_456,  # KiB
+    "argon2__time_cost": 2,
+    "argon2__parallelism": 1,
+}
+SECURITY_HASHING_SCHEMES = ["hex_sha256"]  # of an address in a link; the default takes 0.3 s
+SECURITY_EMAIL_SENDER = MAIL_FROM
+SECURITY_EMAIL_HTML = False
+SECURITY_EMAIL_VALIDATOR_ARGS = {"check_deliverability": False}  # it would ask the DNS
+SECURITY_JOIN_USER_ROLES = False
+SECURITY_CLI_ROLES_NAME = ""
 {% endif %}
 
 try:

@@ -18,6 +18,10 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, create_engine, text
 {% endif %}
 
+{% if cookiecutter.use_accounts %}
+from tests.people import links, user, user_client  # noqa: F401 fixtures for all tests
+
+{% endif %}
 from {{ cookiecutter.project_slug }} import create_app
 {% if cookiecutter.use_postgres %}
 from {{ cookiecutter.project_slug }}.core.database import Base, db
@@ -46,9 +50,16 @@ def settings() -> dict[str, Any]:
 {% if cookiecutter.use_worker %}
         "QUEUE_URL": None,
 {% endif %}
+{% if cookiecutter.use_accounts %}
+        "MAIL_URL": "",
+        "SECURITY_LOGOUT_CSRF": False,
+{% endif %}
         "TESTING": True,
         "TRUSTED_HOSTS": ["localhost"],
         "TRUSTED_PROXIES": 0,
+{% if cookiecutter.use_accounts %}
+        "WTF_CSRF_ENABLED": False,
+{% endif %}
     }
 {% if cookiecutter.use_postgres %}
 
@@ -148,6 +159,11 @@ def production() -> dict[str, str]:
 {% endif %}
 {% if cookiecutter.use_metrics %}
         "METRICS_TOKEN": secrets.token_hex(),
+{% endif %}
+{% if cookiecutter.use_accounts %}
+        "ACCOUNTS_KEY": secrets.token_hex(),
+        "MAIL_FROM": "shop@shop.example",
+        "MAIL_URL": "smtps://shop:secret@127.0.0.1:1",
 {% endif %}
     }
 

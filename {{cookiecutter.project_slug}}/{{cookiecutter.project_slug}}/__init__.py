@@ -6,6 +6,9 @@ from typing import Any
 from flask import Flask
 
 from . import (
+{% if cookiecutter.use_accounts %}
+    account,
+{% endif %}
     core,
 {% if cookiecutter.frontend != "none" %}
     greeting,
@@ -16,8 +19,14 @@ from . import (
     notes,
 {% endif %}
 )
+{% if cookiecutter.use_accounts %}
+from .core import accounts
+{% endif %}
 {% if cookiecutter.use_postgres %}
 from .core.api import api
+{% endif %}
+{% if cookiecutter.use_accounts %}
+from .users import User
 {% endif %}
 
 
@@ -27,10 +36,17 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     app.config.from_object("config.settings")
     app.config.from_mapping(settings)
     core.init_app(app)
+{% if cookiecutter.use_accounts %}
+    accounts.init_app(app, User)
+{% endif %}
 
     # Your blueprints, and your extensions with an init_app() of their own
 {% if cookiecutter.frontend != "none" %}
     app.register_blueprint(greeting.bp)
+{% endif %}
+{% if cookiecutter.use_accounts %}
+    app.register_blueprint(account.bp)
+    api.register_blueprint(account.resource)
 {% endif %}
 {% if cookiecutter.use_postgres %}
     api.register_blueprint(notes.bp)

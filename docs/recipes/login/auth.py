@@ -79,11 +79,11 @@ def logout() -> ResponseReturnValue:
     return redirect("/")
 
 
-@bp.get("/account")
+@bp.get("/profile")
 @login_required
-def account() -> str:
+def profile() -> str:
     """Show who is logged in: an example of a page for users."""
-    return render_template("account.html")
+    return render_template("profile.html")
 
 
 @bp.errorhandler(JoseError)

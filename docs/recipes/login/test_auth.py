@@ -12,12 +12,12 @@ def test_user_logs_in_and_out(client: FlaskClient, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(oauth.oidc, "authorize_redirect", redirect)
     monkeypatch.setattr(oauth.oidc, "authorize_access_token", lambda: claims)
 
-    assert client.get("/account").location == "/login"
+    assert client.get("/profile").location == "/login"
     assert client.get("/login").location == "http://localhost/login/callback"
-    assert client.get("/login/callback").location == "http://localhost/account"
-    assert "Ada" in client.get("/account").text
+    assert client.get("/login/callback").location == "http://localhost/profile"
+    assert "Ada" in client.get("/profile").text
     assert client.post("/logout").location == "/"
-    assert client.get("/account", headers={"Accept": "application/json"}).status_code == 401
+    assert client.get("/profile", headers={"Accept": "application/json"}).status_code == 401
 
 
 @pytest.mark.parametrize(("error", "status"), [(OAuthError, 400), (RequestException, 503)])

@@ -101,6 +101,9 @@ def engine_options(database_url: str, threads: int) -> dict[str, Any]:
     return {
         "url": url,
         "connect_args": arguments,
+{% if cookiecutter.use_accounts %}
+        "hide_parameters": True,  # in the log: some of them are hashes of passwords
+{% endif %}
         "pool_size": threads,
         "max_overflow": 2,  # connections, for requests that need a second one
         "pool_timeout": 2,  # seconds

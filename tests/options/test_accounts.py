@@ -1,0 +1,418 @@
+"""Accounts: what a person can do and an attacker cannot, with real containers and SMTP servers."""
+
+import asyncio
+import json
+import re
+import ssl
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+import trustme
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
+from figures import report
+from projects import BARE, FULL, TEMPLATE, commands, run
+from recipes import follow
+from stacks import temporary_stack, wait_for
+
+WITH_ACCOUNTS = FULL | {"use_accounts": True}
+PORT = 18740
+PASSWORD, OTHER = "correct horse battery", "another horse battery"
+SEND = """
+from {0} import create_app
+from {0}.core import mail
+with create_app().app_context():
+    mail.send("ann@example.org", "Grüße", "https://shop.example/account/reset/secret-token")
+"""
+# A client that sends passwords for other accounts all the time, from other addresses
+FLOOD = """
+import itertools, threading, time, urllib.error, urllib.request
+statuses, end = [], time.time() + 10
+numbers = itertools.count()
+def attack():
+    while time.time() < end:
+        n = next(numbers)
+        data = f"email=a{n}@example.org&password=wrong&csrf_token=".encode()
+        headers = {"X-Forwarded-For": f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"}
+        headers |= {"Host": "localhost", "Cookie": COOKIE, "X-CSRFToken": TOKEN}
+        request = urllib.request.Request("http://web:8000/account/login", data, headers)
+        try:
+            statuses.append(urllib.request.urlopen(request, timeout=30).status)
+        except urllib.error.HTTPError as error:
+            statuses.append(error.code)
+        except OSError:
+            statuses.append(0)
+threads = [threading.Thread(target=attack) for _ in range(32)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print({status: statuses.count(status) for status in sorted(set(statuses))})
+"""
+
+
+class Mailbox:
+    """An SMTP server, which keeps what it accepts."""
+
+    def __init__(self):
+        self.mails, self.answer, self.delay = [], "250 OK", 0
+
+    async def handle_DATA(self, server, session, envelope):  # noqa: N802 named by aiosmtpd
+        await asyncio.sleep(self.delay)
+        if self.answer.startswith("250"):
+            self.mails.append((envelope.rcpt_tos[0], envelope.content.decode()))
+        return self.answer
+
+    def link(self, address):
+        """Return the path of the link in the newest mail to an address."""
+        [*_, (_, text)] = [mail for mail in self.mails if mail[0] == address]
+        text = text.replace("=\r\n", "").replace("=3D", "=")
+        return re.search(r"https?://[^/]+(/account/\S+)", text)[1]
+
+
+@pytest.fixture(scope="module")
+def bridge(engine):
+    """Return the address at which containers reach this machine."""
+    gateway = "{{(index .IPAM.Config 0).Gateway}}"
+    command = ["docker", "network", "inspect", "bridge", f"--format={gateway}"]
+    return run(*command, cwd=TEMPLATE).stdout.strip()
+
+
+def smtp(mailbox, address, port, **options):
+    """Return an SMTP server that is not started yet."""
+    return Controller(mailbox, hostname=address, port=port, **options)
+
+
+@pytest.fixture(scope="module")
+def mailbox(bridge):
+    mailbox = Mailbox()
+    server = smtp(mailbox, bridge, PORT)
+    server.start()
+    yield mailbox
+    server.stop()
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["worker", "direct"])
+def stack(request, bridge, mailbox, cookies_session):
+    """Start two containers of the service, which send mails to the mailbox."""
+    options = WITH_ACCOUNTS | {"use_worker": request.param}
+    with temporary_stack(cookies_session, options, "accounts", 18741) as stack:
+        with (stack.project / ".env").open("a") as settings:
+            settings.write(f"MAIL_URL=smtp+insecure://{bridge}:{PORT}\nWEB_REPLICAS=2\n")
+            settings.write("RATE_LIMIT=100000r/s\nRATE_BURST=10000\n")
+        stack.up()
+        yield stack
+
+
+@pytest.fixture(autouse=True)
+def _no_attempts(request):
+    """Forget the attempts of other tests, all of which have one address."""
+    if "stack" in request.fixturenames:
+        stack = request.getfixturevalue("stack")
+        stack.sql("DELETE FROM attempts")
+
+
+class Session(requests.Session):
+    """A client that sends secure cookies over HTTP too, as browsers do to localhost."""
+
+    def request(self, method, url, headers=None, **options):
+        sent = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.cookies)
+        return super().request(method, url, headers={"Cookie": sent, **(headers or {})}, **options)
+
+
+class Browser(Session):
+    """A client that sends forms with their tokens."""
+
+    def __init__(self, stack):
+        super().__init__()
+        self.origin = f"http://127.0.0.1:{stack.port}"
+
+    def look(self, path):
+        return self.get(self.origin + path, allow_redirects=False, timeout=30)
+
+    def token(self, path="/account/login"):
+        return re.findall('name="csrf_token"[^>]*value="([^"]+)"', self.look(path).text)[0]
+
+    def submit(self, path, token=None, **form):
+        form["csrf_token"] = token or self.token()
+        return self.post(self.origin + path, form, allow_redirects=False, timeout=30)
+
+    def log_in(self, email, password=PASSWORD):
+        return self.submit("/account/login", email=email, password=password)
+
+    def is_logged_in(self):
+        return self.look("/account").status_code == 200
+
+
+def register(stack, mailbox, email):
+    """Register, and confirm the address; return a browser that is logged in."""
+    browser = Browser(stack)
+    form = {"email": email, "password": PASSWORD, "password_confirm": PASSWORD}
+    assert browser.submit("/account/register", **form).status_code == 302
+    arrived(mailbox, email)
+    assert browser.look(mailbox.link(email)).status_code == 302
+    assert browser.log_in(email).status_code == 302
+    return browser
+
+
+def arrived(mailbox, email, count=1):
+    wait_for(lambda: sum(to == email for to, _ in mailbox.mails) >= count, 60)
+
+
+@pytest.mark.docker
+@pytest.mark.xdist_group("docker")
+class TestStack:
+    """Two containers, each with two processes."""
+
+    def test_person_registers_and_gets_a_new_password(self, stack, mailbox):
+        browser = register(stack, mailbox, "eve@example.org")
+        assert "eve@example.org" in browser.look("/account").text
+        other = Browser(stack)
+        other.submit("/account/reset", email="eve@example.org")
+        arrived(mailbox, "eve@example.org", 2)
+        link = mailbox.link("eve@example.org")
+        form = {"password": OTHER, "password_confirm": OTHER}
+        other.submit(link, token=other.token(link), **form)
+
+        assert not browser.is_logged_in()
+        assert other.log_in("eve@example.org", OTHER).status_code == 302
+        again = other.submit(link, token=other.token("/account"), **form)
+        assert again.headers["Location"] == "/account/reset"
+
+    def test_guesses_are_limited_in_all_containers_without_redis(self, stack, mailbox):
+        register(stack, mailbox, "fay@example.org")
+        stack.sql("DELETE FROM attempts")
+        browsers = [Browser(stack) for _ in range(4)]
+        tokens = [browser.token() for browser in browsers]
+
+        def guess(n):
+            form = {"email": "fay@example.org", "password": f"wrong {n}", "token": tokens[n % 4]}
+            return browsers[n % 4].submit("/account/login", **form).status_code
+
+        stack.compose("stop", "redis")
+        try:
+            with ThreadPoolExecutor(4) as pool:
+                statuses = list(pool.map(guess, range(24)))
+            right = Browser(stack).log_in("fay@example.org")
+        finally:
+            stack.compose("start", "redis")
+
+        assert statuses.count(429) >= 14
+        assert set(statuses) <= {200, 429, 503}
+        assert right.status_code == 429
+
+    def test_time_does_not_tell_who_has_an_account(self, stack, mailbox):
+        register(stack, mailbox, "gil@example.org")
+        browser = Browser(stack)
+        token = browser.token()
+        times = {}
+        for round_ in range(30):
+            for known in (True, False):
+                email = "gil@example.org" if known else f"nobody{round_}@example.org"
+                for path in ("login", "reset", "confirm"):
+                    stack.sql("DELETE FROM attempts") if path == "login" else None
+                    begun = time.perf_counter()
+                    form = {"email": email, "password": "wrong", "token": token}
+                    status = browser.submit(f"/account/{path}", **form).status_code
+                    times.setdefault((path, known), []).append(time.perf_counter() - begun)
+                    assert status == 200
+
+        for path in ("login", "reset", "confirm"):
+            with_account, without = (
+                statistics.median(times[path, known]) for known in (True, False)
+            )
+            report(
+                f"{path}: {with_account * 1000:.1f} ms with an account, {without * 1000:.1f} without"
+            )
+            assert abs(with_account - without) < 0.2 * without
+
+    def test_flood_of_log_ins_leaves_room_for_others(self, stack):
+        browser = Browser(stack)
+        token = browser.token()
+        cookie = "; ".join(f"{one.name}={one.value}" for one in browser.cookies)
+        script = f"COOKIE, TOKEN = {cookie!r}, {token!r}\n{FLOOD}"
+        times = []
+
+        def others():
+            end = time.monotonic() + 12
+            while time.monotonic() < end:
+                begun = time.monotonic()
+                assert requests.get(f"http://127.0.0.1:{stack.port}/", timeout=30).ok
+                times.append(time.monotonic() - begun)
+                time.sleep(0.05)
+
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(others)
+            flood = ["run", "--rm", "--no-deps", "--no-TTY", "web", "python", "-c", script]
+            printed = stack.compose(*flood).stdout
+            waiting.result()
+
+        report(f"flood of log-ins: {printed.splitlines()[-1]}; others {max(times):.2f} s at most")
+        assert max(times) <= 1
+        assert "503" in printed
+
+    def test_mail_is_sent_after_the_response(self, stack, mailbox):
+        register(stack, mailbox, "hal@example.org")
+        mailbox.delay = 3
+        try:
+            begun = time.monotonic()
+            Browser(stack).submit("/account/reset", email="hal@example.org")
+            seconds = time.monotonic() - begun
+            arrived(mailbox, "hal@example.org", 2)
+        finally:
+            mailbox.delay = 0
+
+        assert seconds < 2
+
+    def test_refused_mail_is_sent_again_or_is_an_error(self, stack, mailbox):
+        register(stack, mailbox, "ida@example.org")
+        mailbox.answer = "451 Try again"
+        try:
+            Browser(stack).submit("/account/reset", email="ida@example.org")
+            service = "worker" if stack.options["use_worker"] else "web"
+            message = "a mail was not sent (SMTPDataError 451): check MAIL_URL"
+            wait_for(lambda: message in "\n".join(stack.logs(service)), 30)
+        finally:
+            mailbox.answer = "250 OK"
+        if stack.options["use_worker"]:
+            arrived(mailbox, "ida@example.org", 2)
+
+    def test_users_are_managed_on_the_command_line(self, stack, mailbox):
+        typed = commands((stack.project / "docs/accounts.md").read_text())
+        create, deactivate, activate = (c for c in typed if " flask users " in c)
+        create += f" --password='{PASSWORD}'"
+        browser = Browser(stack)
+        allowed = []
+        for command in (create, deactivate, activate):
+            arguments = command.replace("exec web", "exec -T web").split(" ", 2)[2]
+            run("sh", "-c", f"docker compose -f compose.yaml {arguments}", cwd=stack.project)
+            if command is create:
+                browser.submit("/account/confirm", email="ann@example.org")
+                arrived(mailbox, "ann@example.org")
+                browser.look(mailbox.link("ann@example.org"))
+            browser = Browser(stack)
+            allowed.append(browser.log_in("ann@example.org").status_code == 302)
+
+        assert allowed == [True, False, True]
+
+    def test_client_of_the_api_gets_a_token_as_described(self, stack, mailbox):
+        register(stack, mailbox, "kim@example.org")
+        page = (stack.project / "docs/accounts.md").read_text()
+        [code] = re.findall("(?s)```python\n(import requests.*?)```", page)
+        code = code.replace(":8080/", f":{stack.port}/").replace("ann@", "kim@")
+        code = code.replace('"..."', repr(PASSWORD))
+        names = {"Session": Session}
+        exec(code.replace("requests.Session", "Session"), names)
+
+        header = {"Authentication-Token": names["token"]}
+        answer = requests.get(f"http://127.0.0.1:{stack.port}/account/me", headers=header)
+        assert answer.json()["email"] == "kim@example.org"
+
+    def test_logs_contain_no_links_and_no_passwords(self, stack, mailbox):
+        register(stack, mailbox, "jan@example.org")
+        Browser(stack).submit("/account/reset", email="jan@example.org")
+        arrived(mailbox, "jan@example.org", 2)
+        Browser(stack).look(mailbox.link("jan@example.org"))
+        services = ["web", "nginx", *(["worker"] if stack.options["use_worker"] else [])]
+
+        log = "\n".join(line for service in services for line in stack.logs(service))
+
+        last = {mailbox.link(to).rpartition("/")[2] for to, _ in mailbox.mails}
+        tokens = {token for token in last if len(token) > 40}  # not those of notices
+        assert tokens
+        assert [secret for secret in (*tokens, PASSWORD, OTHER) if secret in log] == []
+        lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+        paths = {line.get("path") for line in lines}
+        assert {"/account/reset/<token>", "/account/reset/..."} <= paths
+
+
+def send(project, **environment):
+    """Send a mail in a project on this machine, and return what it prints."""
+    command = ["uv", "run", "--quiet", "python", "-c", SEND.format(project.name)]
+    return run(*command, cwd=project, LOG_FORMAT="json", **environment).stdout
+
+
+@pytest.fixture(scope="module")
+def project_with_mail(cookies_session):
+    return cookies_session.bake(extra_context=WITH_ACCOUNTS).project_path
+
+
+def only_ann(server, session, envelope, mechanism, data):
+    """Accept one user with one password."""
+    return AuthResult(success=(data.login, data.password) == (b"ann", b"p@ss"))
+
+
+@pytest.mark.parametrize(
+    ("url", "printed"),
+    [
+        ("smtp://ann:p%40ss@localhost:{}", ""),
+        ("smtp://ann:wrong@localhost:{}", "a mail was not sent (SMTP"),
+        ("smtp://localhost:{}", "a mail was not sent (SMTPSenderRefused 530)"),
+        ("smtps://ann:p%40ss@localhost:{}", "a mail was not sent (SSLError)"),
+        ("smtp://ann:p%40ss@127.0.0.1:{}", "a mail was not sent (SSLCertVerificationError)"),
+    ],
+)
+def test_server_wants_a_password(project_with_mail, tmp_path, url, printed):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(tls)
+    mailbox = Mailbox()
+    options = {"tls_context": tls, "require_starttls": True, "auth_required": True}
+    server = smtp(mailbox, "localhost", PORT + 1, authenticator=only_ann, **options)
+    server.start()
+    try:
+        found = send(
+            project_with_mail,
+            MAIL_URL=url.format(PORT + 1),
+            MAIL_FROM="shop@example.org",
+            SSL_CERT_FILE=str(tmp_path / "ca.pem"),
+        )
+    finally:
+        server.stop()
+
+    assert printed in found
+    assert "secret-token" not in found
+    assert [to for to, _ in mailbox.mails] == ([] if printed else ["ann@example.org"])
+    if not printed:
+        assert "From: My Service <shop@example.org>" in mailbox.mails[0][1]
+
+
+def test_server_that_hangs_costs_five_seconds(project_with_mail):
+    mailbox = Mailbox()
+    mailbox.delay = 30
+    server = smtp(mailbox, "127.0.0.1", PORT + 2)
+    server.start()
+    try:
+        begun = time.monotonic()
+        found = send(project_with_mail, MAIL_URL=f"smtp+insecure://127.0.0.1:{PORT + 2}")
+        seconds = time.monotonic() - begun
+    finally:
+        server.stop()
+
+    report(f"SMTP server that hangs: given up after {seconds:.1f} s, with the start of Python")
+    assert seconds < 10
+    assert "a mail was not sent (SMTPServerDisconnected): check MAIL_URL" in found
+
+
+def test_accounts_are_changed_as_described(bake):
+    project = bake(**BARE | {"use_postgres": True, "use_accounts": True})
+
+    for heading in ("Protect a view", "Test as a user", "Add a column to the user"):
+        follow(project, "docs/accounts.md", heading)
+
+    run("make", "format", "lint", cwd=project)
+    tests = ["notes", "greeting_of_users", "migrations", "accounts"]
+    files = [f"tests/test_{name}.py" for name in tests]
+    printed = run("uv", "run", "--quiet", "pytest", *files, cwd=project).stdout
+    assert "failed" not in printed
+    follow(project, "docs/accounts.md", "Without registration")
+    assert "SECURITY_REGISTERABLE = False" in (project / "config/settings.py").read_text()
+
+
+def test_accounts_without_a_database_are_refused(cookies):
+    result = cookies.bake(extra_context={"use_accounts": True, "use_postgres": False})
+
+    assert result.exception is not None
+    assert result.exit_code
