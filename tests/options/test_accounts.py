@@ -193,13 +193,13 @@ class TestStack:
         stack.compose("stop", "redis")
         try:
             with ThreadPoolExecutor(4) as pool:
-                statuses = list(pool.map(guess, range(24)))
+                statuses = list(pool.map(guess, range(40)))
             right = Browser(stack).log_in("fay@example.org")
         finally:
             stack.compose("start", "redis")
 
-        assert statuses.count(429) >= 14
-        assert set(statuses) <= {200, 429, 503}
+        assert statuses.count(200) <= 10  # 503: too many hashes at once
+        assert {200, 429} <= set(statuses) <= {200, 429, 503}
         assert right.status_code == 429
 
     def test_time_does_not_tell_who_has_an_account(self, stack, mailbox):
