@@ -148,7 +148,7 @@ def ask(path, method="GET", body=None, port=PORT, **headers):
     return response
 
 
-def tests_of(pages):
+def own_tests_of(pages):
     """Return the tests that recipes copy."""
     return [f"tests/{file.name}" for page in pages for file in (RECIPES / page).glob("test_*")]
 
@@ -156,7 +156,7 @@ def tests_of(pages):
 def test_code_and_tests_of_each_recipe_pass_the_checks(full):
     run(*"uv run ruff check".split(), cwd=full)
     run(*"uv run ruff format --check".split(), cwd=full)
-    run(*"uv run pytest".split(), *tests_of(EACH), cwd=full)
+    run(*"uv run pytest".split(), *own_tests_of(EACH), cwd=full)
 
 
 @each_combination()

@@ -114,6 +114,7 @@ def test_secrets_are_only_in_services_that_need_them(stack):
     secrets = secrets_of(stack.project)
     users = {
         "SECRET_KEY": PYTHON,
+        "ACCOUNTS_KEY": PYTHON,
         "DATABASE_PASSWORD": PYTHON | {"postgres"},
         "POSTGRES_PASSWORD": {"postgres"},
         "REDIS_PASSWORD": PYTHON | {"redis"},
