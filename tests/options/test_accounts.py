@@ -225,7 +225,9 @@ class TestStack:
         rounds = [(seconds(known), seconds(f"{path}{n}@example.org")) for n in range(30)]
 
         # The fastest tenth, because a busy machine only adds to a duration
-        first, second = (statistics.quantiles(times, n=10)[0] for times in zip(*rounds))
+        first, second = (
+            statistics.quantiles(times, n=10)[0] for times in zip(*rounds, strict=True)
+        )
         report(f"{path}: {first * 1000:.1f} ms with an account, {second * 1000:.1f} without")
         assert 2 / 3 < first / second < 3 / 2
 
