@@ -15,10 +15,12 @@ from projects import (
     ENVIRONMENT,
     FULL,
     SERVICES,
+    TEMPLATE,
     WHOLE,
     config_in,
     name_of,
     only_in_test_faults,
+    run,
 )
 from stacks import stack_with, temporary_stack
 
@@ -134,6 +136,14 @@ def engine():
     if not works:
         refuse = pytest.fail if os.environ.get("REQUIRE_DOCKER") else pytest.skip
         refuse("no Docker engine is running")
+
+
+@pytest.fixture(scope="session")
+def bridge(engine):
+    """Return the address at which containers reach this machine."""
+    gateway = "{{(index .IPAM.Config 0).Gateway}}"
+    command = ["docker", "network", "inspect", "bridge", f"--format={gateway}"]
+    return run(*command, cwd=TEMPLATE).stdout.strip()
 
 
 @pytest.fixture(scope="session")

@@ -35,14 +35,6 @@ def shout(note_id: int) -> None:
 '''
 
 
-@pytest.fixture(scope="module")
-def bridge(engine):
-    """Return the address at which containers reach this machine."""
-    gateway = "{{(index .IPAM.Config 0).Gateway}}"
-    command = ["docker", "network", "inspect", "bridge", f"--format={gateway}"]
-    return run(*command, cwd=TEMPLATE).stdout.strip()
-
-
 @contextmanager
 def peer(program, address, port, folder):
     """Run a program of tests/peers/, and return its address."""

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from figures import report
-from projects import FULL, TEMPLATE, change, only_in_test_faults, run
+from projects import FULL, change, only_in_test_faults, run
 from recipes import follow_recipe
 from sentry import sentry
 from smtp_server import mailbox
@@ -63,11 +63,8 @@ def add_examples(project):
 
 
 @pytest.fixture(scope="module")
-def peers(engine):
+def peers(bridge):
     """Run what stands in for Sentry, and an SMTP server, where containers reach them."""
-    gateway = "{{(index .IPAM.Config 0).Gateway}}"
-    command = ["docker", "network", "inspect", "bridge", f"--format={gateway}"]
-    bridge = run(*command, cwd=TEMPLATE).stdout.strip()
     with sentry(bridge) as receiver, mailbox(bridge) as box:
         yield receiver, box
 

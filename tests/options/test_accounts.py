@@ -14,7 +14,7 @@ import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 from figures import report
-from projects import BARE, FULL, TEMPLATE, commands, run
+from projects import BARE, FULL, commands, run
 from recipes import follow
 from stacks import temporary_stack, wait_for
 
@@ -69,14 +69,6 @@ class Mailbox:
         [*_, (_, text)] = [mail for mail in self.mails if mail[0] == address]
         text = text.replace("=\r\n", "").replace("=3D", "=")
         return re.search(r"https?://[^/]+(/account/\S+)", text)[1]
-
-
-@pytest.fixture(scope="module")
-def bridge(engine):
-    """Return the address at which containers reach this machine."""
-    gateway = "{{(index .IPAM.Config 0).Gateway}}"
-    command = ["docker", "network", "inspect", "bridge", f"--format={gateway}"]
-    return run(*command, cwd=TEMPLATE).stdout.strip()
 
 
 def smtp(mailbox, address, port, **options):

@@ -1,0 +1,136 @@
+"""The pages of accounts in Chromium: with each front end, under the policy, and on a telephone."""
+
+import os
+import re
+
+import pairwise
+import pytest
+from browser import chromium
+from figures import report
+from projects import BARE
+from smtp_server import mailbox
+from stacks import temporary_stack, wait_for
+
+PICTURES = os.environ.get("PICTURES")  # the directory for the pictures of docs/options.md
+EMAIL, PASSWORD = "ann@example.org", "correct horse battery"
+CODE = """
+import sys
+from passlib.totp import TOTP
+print(TOTP(sys.argv[1]).generate().token)
+"""
+
+
+def stacks():
+    """Return the answers for each stack; Turbo is the only front end that sends forms itself."""
+    for number, frontend in enumerate(pairwise.questions()["frontend"]):
+        options = {"use_postgres": True, "use_accounts": True, "frontend": frontend}
+        tailwind = {"use_tailwind": number % 2 == 0}
+        weekly = () if frontend == "hotwire" else pytest.mark.weekly
+        yield pytest.param(BARE | options | tailwind, marks=weekly, id=frontend)
+
+
+@pytest.fixture(scope="module")
+def mails(bridge):
+    with mailbox(bridge) as box:
+        yield box
+
+
+@pytest.fixture(params=stacks())
+def site(request, mails, cookies_session):
+    """Start a stack for production, which sends mails."""
+    mails.messages.clear()
+    with temporary_stack(cookies_session, request.param, "pages", 8213) as stack:
+        with (stack.project / ".env").open("a") as settings:
+            settings.write(f"MAIL_URL={mails.url.replace('smtp:', 'smtp+insecure:')}\n")
+        stack.up()
+        yield stack
+
+
+class Person:
+    """Somebody who looks at each page, and remembers those that are too wide for a telephone."""
+
+    def __init__(self, site, tab, folder):
+        self.site, self.tab, self.folder = site, tab, folder
+        self.seen, self.violations = {}, []
+
+    def open(self, path):
+        self.tab.open(f"http://127.0.0.1:{self.site.port}{path}")
+        self.look()
+
+    def look(self, picture=None):
+        """Measure a page at the width of a telephone, and draw it at both widths."""
+        path = re.sub(r"/[\w.-]{40,}", "/...", self.tab.evaluate("location.pathname"))
+        for name, width in (("telephone", 390), ("desktop", 720)):
+            file = f"{picture}-{name}" if picture else "page"
+            self.tab.picture(self.folder / f"{file}.png", width, 640)
+            wide = self.tab.evaluate("document.documentElement.scrollWidth")
+            self.seen[path, width] = max(wide, self.seen.get((path, width), 0))
+        self.violations += self.tab.evaluate("window.violations ?? []")
+
+    def send(self, then, picture=None, **fields):
+        """Type into fields, send their form, and wait for a text on the page that follows."""
+        for name, text in fields.items():
+            self.tab.evaluate(f"document.querySelector('[name={name}]').value = ''")
+            self.tab.evaluate(f"document.querySelector('[name={name}]').focus()")
+            self.tab.type(text)
+        self.tab.evaluate("document.querySelector('main [type=submit], main button').click()")
+        wait_for(lambda: then in self.tab.text("main"), 60)
+        self.look(picture)
+
+
+def link(mails, count):
+    """Return the path of the link in the newest of so many mails."""
+    wait_for(lambda: len(mails.messages) == count, 60)
+    return re.search(r"https?://[^/]+(/account/\S+)", mails.messages[-1][1].get_content())[1]
+
+
+@pytest.mark.docker
+@pytest.mark.xdist_group("accounts")
+def test_person_uses_all_pages(site, mails, tmp_path):
+    with chromium(tmp_path) as new_tab:
+        folder = tmp_path if PICTURES is None else PICTURES
+        person = Person(site, new_tab(), type(tmp_path)(folder))
+        register_and_log_in(person, mails)
+        key = turn_second_factor_on(person)
+        log_in_with_second_factor(person, key)
+        person.open("/account/delete")
+        person.send(then="account is deleted")
+
+    report(f"{site.options['frontend']}: {len(person.seen) // 2} pages of accounts in Chromium")
+    assert {page: wide for page, wide in person.seen.items() if wide > page[1]} == {}
+    assert person.violations == []
+    assert person.tab.console == []
+
+
+def register_and_log_in(person, mails):
+    person.open("/account/register")
+    person.send(then="at least 10", picture="register", email=EMAIL, password="short")
+    again = {"password": PASSWORD, "password_confirm": PASSWORD}
+    person.send(then="Log in", email=EMAIL, **again)
+    person.open(link(mails, 1))
+    person.open("/account/login")
+    person.send(then="Second factor", picture="account", email=EMAIL, password=PASSWORD)
+
+
+def turn_second_factor_on(person):
+    person.open("/account/tf-setup")
+    person.send(then="Scan this picture", picture="second-factor")
+    key = person.tab.text(".account code")
+    size = person.tab.evaluate("document.querySelector('.qrcode svg').clientWidth")
+    assert size > 100
+    person.send(then="Second factor: on", code=code(person, key))
+    return key
+
+
+def log_in_with_second_factor(person, key):
+    person.send(then="Log in", picture="login")  # the form of the page is that to log out
+    person.open("/account/login")
+    person.send(then="Enter the code", email=EMAIL, password=PASSWORD)
+    used = code(person, key)
+    wait_for(lambda: code(person, key) != used, 60)  # each code works once
+    person.send(then="Second factor: on", code=code(person, key))
+
+
+def code(person, key):
+    """Return the code that an authenticator app shows now."""
+    return person.site.inside("web", "python", "-c", CODE, key.replace(" ", "")).strip()
