@@ -131,6 +131,8 @@ def soak(folder, registry, requests, rate):
     arguments = (Cookies(folder), OPTIONS, "soak", 18700, "soak")
     with stack_with(*arguments, prepare=registry.take_over) as stack:
         say("The stack is up")
+        # The list of the jobs that ran has its full size from the start
+        stack.inside("queue", "redis-cli", "setbit", "done", str(requests), "0")
         static = static_files(stack.get("/", Accept="text/html").text)
         with (
             Samples(stack, interval=30 if requests >= WHOLE else 5) as samples,
