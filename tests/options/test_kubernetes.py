@@ -41,6 +41,7 @@ SECRETS = {
     "use_redis": "REDIS_URL",
     "use_worker": "QUEUE_URL",
     "use_metrics": "METRICS_TOKEN",
+    "use_accounts": "MAIL_URL",
 }
 CHECKOV = "checkov==3.3.30"
 
@@ -244,6 +245,7 @@ def test_only_necessary_connections_are_allowed(objects, chosen):
         [p["port"] for p in rule["ports"]] for rule in policies.get("egress", {}).get("egress", [])
     ]
     stores = [[5432]] if chosen["use_postgres"] else []
+    stores += [[465, 587]] if chosen["use_accounts"] else []
     stores += [[6379]] if chosen["use_redis"] or chosen["use_worker"] else []
     assert ports == ([[53, 53], *stores] if stores else [])
 
@@ -496,7 +498,8 @@ def test_secrets_of_the_service_are_copied_and_no_others(fresh, chosen, tmp_path
     secret = yaml.safe_load(make_secrets(project, tmp_path / "bin").read_text())
 
     assert secret["metadata"]["name"] == "secrets"
-    assert secret["data"].keys() == {"SECRET_KEY", *urls}
+    generated = {"SECRET_KEY"} | ({"ACCOUNTS_KEY"} if chosen["use_accounts"] else set())
+    assert secret["data"].keys() == {*generated, *urls}
     calls = (tmp_path / "bin/calls").read_text()
     apply = next(line.split() for line in calls.splitlines() if line.startswith("apply"))
     assert set(apply) == {"apply", "--server-side", f"--namespace={NAMESPACE}", "--filename=-"}

@@ -7,6 +7,7 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from flask_login import login_required
 
 from tests.people import EMAIL, NEW_FORM, PASSWORD, is_logged_in, log_in, post
 
@@ -87,3 +88,14 @@ def test_token_of_the_time_before_the_log_in_is_refused(strict: FlaskClient) -> 
     page = strict.get("/account").text
     assert post(strict, "logout", csrf_token=token_in(page)).status_code == 302
     assert not is_logged_in(strict)
+
+
+def test_view_of_flask_login_needs_the_token(make_app: MakeApp, user: User) -> None:
+    app = make_app(WTF_CSRF_ENABLED=True)
+    app.add_url_rule("/orders", "order", login_required(lambda: "ordered"), methods=["POST"])
+    client = app.test_client()
+    log_in_with_token(client)
+    header = {"X-CSRFToken": token_in(client.get("/account").text)}
+
+    assert client.post("/orders").status_code == 400
+    assert client.post("/orders", headers=header).text == "ordered"

@@ -139,4 +139,4 @@ def test_users_are_managed_on_the_command_line(app: Flask, client: FlaskClient) 
 
     users("create", "ann@example.org", f"--password={PASSWORD}", "--active")
     with app.app_context():
-        assert db.session.get_one(User, 1).email == "ann@example.org"
+        assert db.session.scalars(select(User.email)).one() == "ann@example.org"

@@ -6,9 +6,6 @@ from typing import Any
 from flask import Flask
 
 from . import (
-{% if cookiecutter.use_accounts %}
-    account,
-{% endif %}
     core,
 {% if cookiecutter.frontend != "none" %}
     greeting,
@@ -20,6 +17,8 @@ from . import (
 {% endif %}
 )
 {% if cookiecutter.use_accounts %}
+from .account import bp as account_pages
+from .account import resource as account_resource
 from .core import accounts
 {% endif %}
 {% if cookiecutter.use_postgres %}
@@ -45,8 +44,8 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     app.register_blueprint(greeting.bp)
 {% endif %}
 {% if cookiecutter.use_accounts %}
-    app.register_blueprint(account.bp)
-    api.register_blueprint(account.resource)
+    app.register_blueprint(account_pages)
+    api.register_blueprint(account_resource)
 {% endif %}
 {% if cookiecutter.use_postgres %}
     api.register_blueprint(notes.bp)

@@ -24,13 +24,17 @@ from flask_security import (
     RoleMixin,
     Security,
     UserMixin,
+    current_user,
+    handle_csrf,
     hash_password,
     uia_email_mapper,
     user_authenticated,
+    user_registered,
 )
 from flask_security.signals import change_email_confirmed, reset_password_instructions_sent
 from flask_security.utils import send_mail
 from flask_wtf import CSRFProtect
+from sqlalchemy.exc import IntegrityError
 from werkzeug.wrappers import Response
 
 from . import limits
@@ -51,6 +55,8 @@ def init_app(app: Flask, user_model: type[UserMixin]) -> None:
     security.render_json(render_json)
     security.init_app(app, datastore)
     limits.init_app(app)
+    app.before_request(check_csrf_token)
+    user_registered.connect(insert, app)
     user_authenticated.connect(renew_csrf_token, app)
     user_logged_out.connect(end_sessions, app)
     reset_password_instructions_sent.connect(take_as_long, app)
@@ -70,6 +76,23 @@ def render_json(payload: dict[str, Any], code: int, headers: Any, user: Any) -> 
     if payload.get("user") == {}:
         del payload["user"]
     return make_response({"meta": {"code": code}, "response": payload}, code, headers)
+
+
+def check_csrf_token() -> None:
+    """Require it for each change by somebody who is logged in with a cookie, in all views."""
+    if request.method in {"GET", "HEAD", "OPTIONS"} or "Authentication-Token" in request.headers:
+        return
+    if current_user.is_authenticated:
+        handle_csrf("session")
+
+
+def insert(app: Flask, **_: Any) -> None:
+    """Insert the new user before the mail is sent: somebody may have pressed the button twice."""
+    try:
+        db.session.flush()
+    except IntegrityError:
+        db.session.rollback()
+        abort(redirect(url_for("security.login")))
 
 
 def renew_csrf_token(app: Flask, **_: Any) -> None:
