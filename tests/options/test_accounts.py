@@ -342,6 +342,18 @@ class TestStack:
         assert {"/account/reset/<token>", "/account/reset/..."} <= paths
 
 
+@pytest.mark.weekly
+@pytest.mark.docker
+@pytest.mark.xdist_group("docker-untimed")
+def test_own_tests_pass_in_the_image_with_the_real_servers(engine, cookies_session):
+    """The image has a newer Python, and PostgreSQL does not use an ID again."""
+    with temporary_stack(cookies_session, WITH_ACCOUNTS, "accounts-own", 18751) as stack:
+        run("make", "up", cwd=stack.project)
+        printed = run("make", "test-stack", cwd=stack.project).stdout
+
+    assert re.search(r"\d+ passed, \d+ skipped in", printed)
+
+
 def send(project, **environment):
     """Send a mail in a project on this machine, and return what it prints."""
     command = ["uv", "run", "--quiet", "python", "-c", SEND.format(project.name)]
