@@ -51,8 +51,9 @@ bench-quick: .venv/ready ## Measure in fewer and shorter rounds, and print the t
 	python benchmarks/run.py --quick
 
 .PHONY: soak
-soak: .venv/ready ## Send a million requests of all kinds to a full stack, in about 40 minutes: make soak requests=20000
-	PYTHONPATH=tests/shared python benchmarks/soak.py $(if $(requests),--requests=$(requests)) $(if $(rate),--rate=$(rate))
+soak: .venv/ready ## Send a million requests to a full stack, or fewer: make soak requests=20000
+	PYTHONPATH=tests/shared python benchmarks/soak.py \
+		$(if $(requests),--requests=$(requests)) $(if $(rate),--rate=$(rate))
 
 .PHONY: sizes
 sizes: .venv/ready ## Print the lines of generated projects, by kind of file

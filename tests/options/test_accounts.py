@@ -1,26 +1,23 @@
 """Accounts: what a person can do and an attacker cannot, with real containers and SMTP servers."""
 
-import asyncio
 import json
 import re
-import ssl
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
 import pytest
 import requests
-import trustme
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import AuthResult
 from figures import report
 from projects import BARE, FULL, commands, run
 from recipes import follow
-from smtp_server import free_port
+from smtp_server import PASSWORD as SMTP_PASSWORD
+from smtp_server import mailbox as smtp_server
+from smtp_server import silent_server
 from stacks import temporary_stack, wait_for
 
 WITH_ACCOUNTS = FULL | {"use_accounts": True}
-PORT = 18740
 PASSWORD, OTHER = "correct horse battery", "another horse battery"
 SEND = """
 from {0} import create_app
@@ -53,47 +50,25 @@ print({status: statuses.count(status) for status in sorted(set(statuses))})
 """
 
 
-class Mailbox:
-    """An SMTP server, which keeps what it accepts."""
-
-    def __init__(self):
-        self.mails, self.answer, self.delay = [], "250 OK", 0
-
-    async def handle_DATA(self, server, session, envelope):  # noqa: N802 named by aiosmtpd
-        await asyncio.sleep(self.delay)
-        if self.answer.startswith("250"):
-            self.mails.append((envelope.rcpt_tos[0], envelope.content.decode()))
-        return self.answer
-
-    def link(self, address):
-        """Return the path of the link in the newest mail to an address."""
-        [*_, (_, text)] = [mail for mail in self.mails if mail[0] == address]
-        text = text.replace("=\r\n", "").replace("=3D", "=")
-        return re.search(r"https?://[^/]+(/account/\S+)", text)[1]
-
-
-def smtp(mailbox, address, port, **options):
-    """Return an SMTP server that is not started yet."""
-    return Controller(mailbox, hostname=address, port=port, **options)
-
-
 @pytest.fixture(scope="module")
 def mailbox(bridge):
-    mailbox = Mailbox()
-    server = smtp(mailbox, bridge, PORT)
-    server.start()
-    yield mailbox
-    server.stop()
+    with smtp_server(bridge) as box:
+        yield box
+
+
+def insecure(url):
+    """Return the URL of a server that offers no TLS."""
+    return url.replace("smtp:", "smtp+insecure:")
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["worker", "direct"])
-def stack(request, bridge, mailbox, cookies_session):
+def stack(request, mailbox, cookies_session):
     """Start two containers of the service, which send mails to the mailbox."""
-    mailbox.mails.clear()
+    mailbox.messages.clear()
     options = WITH_ACCOUNTS | {"use_worker": request.param}
     with temporary_stack(cookies_session, options, "accounts", 18750) as stack:
         with (stack.project / ".env").open("a") as settings:
-            settings.write(f"MAIL_URL=smtp+insecure://{bridge}:{PORT}\nWEB_REPLICAS=2\n")
+            settings.write(f"MAIL_URL={insecure(mailbox.url)}\nWEB_REPLICAS=2\n")
             settings.write("RATE_LIMIT=100000r/s\nRATE_BURST=10000\n")
         stack.up()
         yield stack
@@ -151,7 +126,7 @@ def register(stack, mailbox, email):
 
 
 def arrived(mailbox, email, count=1):
-    wait_for(lambda: sum(to == email for to, _ in mailbox.mails) >= count, 60)
+    wait_for(lambda: len(mailbox.to(email)) >= count, 60)
 
 
 @pytest.mark.docker
@@ -224,12 +199,12 @@ class TestStack:
         def seconds(email):
             stack.sql("DELETE FROM attempts")
             form = {"email": email, "password": PASSWORD + "!", "password_confirm": PASSWORD + "!"}
-            mails = len(mailbox.mails)
+            mails = len(mailbox.messages)
             begun = time.perf_counter()
             browser.submit(f"/account/{path}", token=token, **form)
             duration = time.perf_counter() - begun
             if path == "register" or (path == "reset" and email == known):
-                wait_for(lambda: len(mailbox.mails) > mails, 60)
+                wait_for(lambda: len(mailbox.messages) > mails, 60)
             return duration
 
         rounds = [(seconds(known), seconds(f"{path}{n}@example.org")) for n in range(30)]
@@ -282,14 +257,11 @@ class TestStack:
 
     def test_refused_mail_is_sent_again_or_is_an_error(self, stack, mailbox):
         register(stack, mailbox, "ida@example.org")
-        mailbox.answer = "451 Try again"
-        try:
-            Browser(stack).submit("/account/reset", email="ida@example.org")
-            service = "worker" if stack.options["use_worker"] else "web"
-            message = "a mail was not sent (SMTPDataError 451): check MAIL_URL"
-            wait_for(lambda: message in "\n".join(stack.logs(service)), 30)
-        finally:
-            mailbox.answer = "250 OK"
+        mailbox.refusals = 1
+        Browser(stack).submit("/account/reset", email="ida@example.org")
+        service = "worker" if stack.options["use_worker"] else "web"
+        message = "a mail was not sent (SMTPRecipientsRefused): check MAIL_URL"
+        wait_for(lambda: message in "\n".join(stack.logs(service)), 30)
         if stack.options["use_worker"]:
             arrived(mailbox, "ida@example.org", 2)
 
@@ -333,7 +305,8 @@ class TestStack:
 
         log = "\n".join(line for service in services for line in stack.logs(service))
 
-        last = {mailbox.link(to).rpartition("/")[2] for to, _ in mailbox.mails}
+        receivers = {address for [address], _ in mailbox.messages}
+        last = {mailbox.link(address).rpartition("/")[2] for address in receivers}
         tokens = {token for token in last if len(token) > 40}  # not those of notices
         assert tokens
         assert [secret for secret in (*tokens, PASSWORD, OTHER) if secret in log] == []
@@ -365,58 +338,42 @@ def project_with_mail(cookies_session):
     return cookies_session.bake(extra_context=WITH_ACCOUNTS).project_path
 
 
-def only_ann(server, session, envelope, mechanism, data):
-    """Accept one user with one password."""
-    return AuthResult(success=(data.login, data.password) == (b"ann", b"p@ss"))
-
-
 @pytest.mark.parametrize(
     ("url", "printed"),
     [
-        ("smtp://ann:p%40ss@localhost:{}", ""),
-        ("smtp://ann:wrong@localhost:{}", "a mail was not sent (SMTP"),
-        ("smtp://localhost:{}", "a mail was not sent (SMTPSenderRefused 530)"),
-        ("smtps://ann:p%40ss@localhost:{}", "a mail was not sent (SSLError)"),
-        ("smtp://ann:p%40ss@127.0.0.1:{}", "a mail was not sent (SSLCertVerificationError)"),
+        ("smtp://shop:{password}@localhost:{port}", ""),
+        ("smtp://shop:wrong@localhost:{port}", "a mail was not sent (SMTP"),
+        ("smtp://localhost:{port}", "a mail was not sent (SMTPSenderRefused 530)"),
+        ("smtps://shop:{password}@localhost:{port}", "a mail was not sent (SSLError)"),
+        (
+            "smtp://shop:{password}@127.0.0.1:{port}",
+            "a mail was not sent (SSLCertVerificationError)",
+        ),
     ],
+    ids=["right", "wrong", "none", "wrong port for TLS", "wrong name"],
 )
 def test_server_wants_a_password(project_with_mail, tmp_path, url, printed):
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(tls)
-    mailbox, port = Mailbox(), free_port("localhost")
-    options = {"tls_context": tls, "require_starttls": True, "auth_required": True}
-    server = smtp(mailbox, "localhost", port, authenticator=only_ann, **options)
-    server.start()
-    try:
+    trusted = tmp_path / "ca.pem"
+    with smtp_server("localhost", trusted) as box:
+        port = box.url.rpartition(":")[2]
         found = send(
             project_with_mail,
-            MAIL_URL=url.format(port),
+            MAIL_URL=url.format(password=quote(SMTP_PASSWORD, safe=""), port=port),
             MAIL_FROM="shop@example.org",
-            SSL_CERT_FILE=str(tmp_path / "ca.pem"),
+            SSL_CERT_FILE=str(trusted),
         )
-    finally:
-        server.stop()
 
     assert printed in found
     assert "secret-token" not in found
-    assert [to for to, _ in mailbox.mails] == ([] if printed else ["ann@example.org"])
-    if not printed:
-        assert "From: My Service <shop@example.org>" in mailbox.mails[0][1]
+    senders = [message["From"] for message in box.to("ann@example.org")]
+    assert senders == ([] if printed else ["My Service <shop@example.org>"])
 
 
 def test_server_that_hangs_costs_five_seconds(project_with_mail):
-    mailbox, port = Mailbox(), free_port("127.0.0.1")
-    mailbox.delay = 60
-    server = smtp(mailbox, "127.0.0.1", port)
-    server.start()
-    try:
+    with silent_server("127.0.0.1") as url:
         begun = time.monotonic()
-        found = send(project_with_mail, MAIL_URL=f"smtp+insecure://127.0.0.1:{port}")
+        found = send(project_with_mail, MAIL_URL=insecure(url))
         seconds = time.monotonic() - begun
-    finally:
-        server.stop()
 
     report(f"SMTP server that hangs: given up after {seconds:.1f} s, with the start of Python")
     assert seconds < 30

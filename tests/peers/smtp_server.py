@@ -1,5 +1,7 @@
 """An SMTP server, which accepts messages, refuses them, or hangs."""
 
+import asyncio
+import re
 import socket
 import ssl
 from contextlib import contextmanager
@@ -13,10 +15,19 @@ PASSWORD = "p@ss:word/%"
 
 
 class Mailbox:
-    """What was accepted; it refuses the next ``refusals`` recipients."""
+    """What was accepted, after ``delay`` seconds; it refuses the next ``refusals`` recipients."""
 
     def __init__(self):
-        self.messages, self.refusals, self.encrypted = [], 0, False
+        self.messages, self.refusals, self.delay, self.encrypted = [], 0, 0, False
+
+    def to(self, address):
+        """Return the messages to an address."""
+        return [message for recipients, message in self.messages if recipients == [address]]
+
+    def link(self, address):
+        """Return the path of the link in the newest message to an address."""
+        text = self.to(address)[-1].get_content()
+        return re.search(r"https?://[^/]+(/account/\S+)", text)[1]
 
     async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802
         if self.refusals:
@@ -26,6 +37,7 @@ class Mailbox:
         return "250 OK"
 
     async def handle_DATA(self, server, session, envelope):  # noqa: N802
+        await asyncio.sleep(self.delay)
         message = message_from_bytes(envelope.content, policy=policy.default)
         self.messages.append((envelope.rcpt_tos, message))
         self.encrypted = bool(session.ssl)

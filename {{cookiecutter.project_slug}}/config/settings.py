@@ -294,7 +294,7 @@ REMEMBER_COOKIE_NAME = "__Host-remember" if PRODUCTION else "remember"
 REMEMBER_COOKIE_SECURE = PRODUCTION
 REMEMBER_COOKIE_SAMESITE = "Lax"
 REMEMBER_COOKIE_DURATION = timedelta(days=30)
-WTF_CSRF_CHECK_DEFAULT = False  # Flask-Security checks, where a session is used
+WTF_CSRF_CHECK_DEFAULT = False  # core/accounts.py checks, if a session is used
 SECURITY_URL_PREFIX = "/account"
 SECURITY_STATIC_FOLDER = None
 SECURITY_CACHE_CONTROL = None  # its header is invalid; core/security.py sends no-store

@@ -16,6 +16,8 @@ from werkzeug.test import TestResponse
 from {{ cookiecutter.project_slug }}.core.database import db
 from {{ cookiecutter.project_slug }}.users import User
 
+Links = Callable[[], list[str]]
+MakeApp = Callable[..., Flask]
 EMAIL, PASSWORD = "ann@example.org", "correct horse battery"
 NEW = "another horse battery"
 NEW_FORM = {"password": NEW, "password_confirm": NEW}
@@ -41,7 +43,7 @@ def user_client(app: Flask, user: User) -> FlaskClient:
 
 
 @pytest.fixture
-def links(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+def links(caplog: pytest.LogCaptureFixture) -> Links:
     """Return a function that returns the paths of the links in all mails, which are logged."""
     caplog.set_level(logging.INFO)
     return lambda: re.findall(r"http://localhost(/account/[\w-]+/\S+)", caplog.text)

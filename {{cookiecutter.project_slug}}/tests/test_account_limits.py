@@ -1,20 +1,16 @@
 """Guesses, mails and hashes are limited, and no answer tells who has an account."""
 
 import re
-from collections.abc import Callable
 from time import time
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.people import NEW_FORM, is_logged_in, log_in, post
+from tests.people import NEW_FORM, MakeApp, is_logged_in, log_in, post
 
 from {{ cookiecutter.project_slug }}.core import limits
 from {{ cookiecutter.project_slug }}.users import User
-
-Links = Callable[[], list[str]]
-MakeApp = Callable[..., Flask]
 
 
 @pytest.mark.parametrize(

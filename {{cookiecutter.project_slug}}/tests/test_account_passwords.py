@@ -7,12 +7,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.people import EMAIL, NEW, NEW_FORM, PASSWORD, is_logged_in, log_in, post
+from tests.people import EMAIL, NEW, NEW_FORM, PASSWORD, Links, MakeApp, is_logged_in, log_in, post
 
 from {{ cookiecutter.project_slug }}.users import User
-
-Links = Callable[[], list[str]]
-MakeApp = Callable[..., Flask]
 
 
 def test_forgotten_password_is_replaced(app: Flask, user_client: FlaskClient, links: Links) -> None:

@@ -1,7 +1,7 @@
 """Sessions are not stolen, and nothing secret is logged or stored."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,13 +10,10 @@ from flask.testing import FlaskClient
 from flask_security.signals import reset_password_instructions_sent
 from sqlalchemy import event
 
-from tests.people import NEW, NEW_FORM, PASSWORD, is_logged_in, log_in, post
+from tests.people import NEW, NEW_FORM, PASSWORD, MakeApp, is_logged_in, log_in, post
 
 from {{ cookiecutter.project_slug }}.core.database import db
 from {{ cookiecutter.project_slug }}.users import User
-
-Links = Callable[[], list[str]]
-MakeApp = Callable[..., Flask]
 
 
 def test_cookie_of_the_time_before_the_log_in_gets_no_session(app: Flask, user: User) -> None:

@@ -1,20 +1,16 @@
 """People register, log in and out, and change their address."""
 
 import re
-from collections.abc import Callable
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
-from tests.people import EMAIL, NEW, PASSWORD, is_logged_in, log_in, post
+from tests.people import EMAIL, NEW, PASSWORD, Links, MakeApp, is_logged_in, log_in, post
 
 from {{ cookiecutter.project_slug }}.core.database import db
 from {{ cookiecutter.project_slug }}.users import User
-
-Links = Callable[[], list[str]]
-MakeApp = Callable[..., Flask]
 
 
 def test_user_registers_and_confirms(client: FlaskClient, links: Links) -> None:
@@ -124,7 +120,7 @@ def test_nobody_has_an_account_at_first(app: Flask) -> None:
         assert db.session.scalars(select(User)).all() == []
 
 
-def test_registration_can_be_turned_off(make_app: Callable[..., Flask]) -> None:
+def test_registration_can_be_turned_off(make_app: MakeApp) -> None:
     client = make_app(SECURITY_REGISTERABLE=False).test_client()
 
     assert client.get("/account/register").status_code == 404

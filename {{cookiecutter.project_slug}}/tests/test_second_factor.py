@@ -1,16 +1,22 @@
 """A second factor is asked for, and nothing goes around it."""
 
 import re
-from collections.abc import Callable
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.people import EMAIL, NEW, NEW_FORM, PASSWORD, is_logged_in, log_in, post, turn_on
-
-Links = Callable[[], list[str]]
-MakeApp = Callable[..., Flask]
+from tests.people import (
+    EMAIL,
+    NEW,
+    NEW_FORM,
+    PASSWORD,
+    Links,
+    is_logged_in,
+    log_in,
+    post,
+    turn_on,
+)
 
 
 def test_second_factor_is_asked_for_until_it_is_off(app: Flask, user_client: FlaskClient) -> None:

@@ -42,11 +42,11 @@ class Attempts(Base):
 
 def init_app(app: Flask) -> None:
     """Limit what is sent to the pages of Flask-Security."""
-    app.before_request(enter)
-    app.teardown_request(leave)
+    app.before_request(limit_attempts)
+    app.teardown_request(release_hashing)
 
 
-def enter() -> None:
+def limit_attempts() -> None:
     """Refuse too many hashes at once (503), and too many attempts (429)."""
     if request.blueprint != "security" or request.method != "POST":
         return
@@ -59,7 +59,7 @@ def enter() -> None:
         count("mail" if view in MAILS else "account", account)
 
 
-def leave(error: BaseException | None) -> None:
+def release_hashing(error: BaseException | None) -> None:
     """Let another request hash a password."""
     if g.pop("is_hashing", False):
         hashing.release()

@@ -93,22 +93,18 @@ def finish(response: Response) -> Response:
     response.headers["X-Request-ID"] = g.request_id
     if request.blueprint == "health" and response.status_code < 400:
         return response
-{% if cookiecutter.use_accounts %}
     path = request.path
+{% if cookiecutter.use_accounts %}
     if request.blueprint == "security" and request.url_rule:
         path = request.url_rule.rule  # without the token of a link
 {% endif %}
     fields = {
         "method": request.method,
-        "path": {{ "path" if cookiecutter.use_accounts else "request.path" }},
+        "path": path,
         "status": response.status_code,
         "duration_ms": round((perf_counter() - g.started) * 1000, 1),
         "remote_addr": request.remote_addr,
         **g.log_fields,
     }
-{% if cookiecutter.use_accounts %}
     logger.info(f"{request.method} {quote(path)} {response.status_code}", extra=fields)
-{% else %}
-    logger.info(f"{request.method} {quote(request.path)} {response.status_code}", extra=fields)
-{% endif %}
     return response
