@@ -261,8 +261,8 @@ def test_killed_worker_fails_only_its_own_requests(full_stack):
 
     statuses = results(futures)
     report(f"worker killed: slow requests {statuses}; the others: {load}")
-    assert set(statuses) <= {200, 502}
-    assert 200 in statuses
+    assert set(statuses) <= {200, 502}  # all are 502 if this worker had accepted all
+    assert load.answers["page"].statuses[200]
     assert load.answers["page"].statuses[502] <= 2  # one for each thread
     assert load.statuses.keys() <= {200, 502}
     assert identity(full_stack) == before

@@ -88,8 +88,8 @@ def failed_unexpectedly(load, absent):
         if not 200 <= status < 300
         and not any(
             kind in FAILS_MEANWHILE.get(service, ())
-            and begun <= sent + seconds + offset
-            and sent + offset <= ended + 3  # until nginx asks again, on a busy machine
+            and begun - 1 <= sent + seconds + offset  # the event follows the signal
+            and sent + offset <= ended + 1
             for service, (begun, ended) in absent.items()
         )
     ]
