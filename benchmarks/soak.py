@@ -103,14 +103,19 @@ class Soak:
 
     def lost_jobs(self):
         """Wait until the queue is empty; return the jobs that were accepted and did not run."""
-        for _ in range(120):
-            self.left = self.samples.redis("queue", "llen", "celery")
+        for _ in range(180):  # seconds, twice visibility_timeout
+            self.left = self.jobs_left()
             if self.left == 0:
                 break
             time.sleep(1)
-        time.sleep(5)  # for those that run
         bits = self.bits()
         return {number for number in self.traffic.jobs if not is_set(bits, number)}
+
+    def jobs_left(self):
+        """Return how many jobs wait, or were fetched and have not ended."""
+        waiting = self.samples.redis("queue", "llen", "celery")
+        fetched = self.samples.redis("queue", "hlen", "unacked")
+        return (waiting or 0) + (fetched or 0)
 
     def bits(self):
         """Return the bitmap of the jobs that ran."""

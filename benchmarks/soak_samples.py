@@ -1,6 +1,7 @@
 """What ``make soak`` measures of each container, again and again, and the picture of it."""
 
 import json
+import re
 import statistics
 import threading
 import time
@@ -73,8 +74,9 @@ class Samples:
             self.add(f"threads of {service}", sum(map(int, threads.split("+"))))
             self.add(f"open files of {service}", int(files))
         if service in DISKS:
-            used = self.stack.inside(service, "du", "-sk", DISKS[service], check=False).split()
-            self.add(f"disk of {service}", int(used[0]) / 1024 if used else None)
+            used = self.stack.inside(service, "du", "-sk", DISKS[service], check=False)
+            size = re.match(r"\d+\t", used)  # not the message of Compose that it is replaced
+            self.add(f"disk of {service}", int(size[0]) / 1024 if size else None)
 
     def redis(self, service, *command):
         printed = self.stack.inside(service, "redis-cli", *command, check=False).strip()
