@@ -17,11 +17,11 @@ demo: .venv/ready ## Generate a service into build/ and start it, in Docker if t
 	fi
 
 .PHONY: test
-test: .venv/ready ## Run all tests; without a Docker engine, skip those that need one
+test: .venv/ready ## Run the tests, one case of each kind; without a Docker engine, skip those that need one
 	pytest --numprocesses=3 --verbose -rs --durations=10
 
 .PHONY: test-faults
-test-faults: .venv/ready ## Run only the tests that break or attack a running stack, and print what they measure
+test-faults: .venv/ready ## Run each case of the tests that break or attack a stack, and the weekly ones
 	DEPLOYMENTS=$(or $(DEPLOYMENTS),20) pytest -m "faults or weekly" -rs
 
 .PHONY: clean

@@ -1,6 +1,5 @@
 """What ``make soak`` measures of each container, again and again, and the picture of it."""
 
-import json
 import re
 import statistics
 import threading
@@ -91,11 +90,10 @@ class Samples:
     def size_of_logs(self):
         """Return the mebibytes of all log files of the container that has most."""
         ids = self.stack.compose("ps", "--quiet", check=False).stdout.split()
-        found = json.loads(
-            run("docker", "inspect", *ids, cwd=self.stack.project, check=False).stdout or "[]"
-        )
-        folders = [Path(container["LogPath"]).parent for container in found]
-        return max(map(size_of_logs, folders), default=0) / MEBIBYTE
+        command = ["docker", "inspect", "--format={{.LogPath}}", *ids]
+        printed = run(*command, cwd=self.stack.project, check=False).stdout.splitlines()
+        files = [Path(line) for line in printed if line.startswith("/")]  # others are messages
+        return max((size_of_logs(file.parent) for file in files), default=0) / MEBIBYTE
 
     def quarter(self, name, number):
         """Return the median of a value in a quarter of the time: 1 to 4."""

@@ -75,7 +75,7 @@ OWNED = {
         "nginx/reload.sh",
         "nginx/servers.sh",
         "nginx/start.sh",
-        "tests/test_nginx.py",
+        "tests/test_nginx_settings.py",
     ],
     "use_worker": [
         "config/celery.py",
@@ -152,7 +152,7 @@ OWNED = {
         "caddy/Caddyfile",
         "caddy/healthcheck.sh",
         "caddy/start.sh",
-        "tests/test_caddy.py",
+        "tests/test_caddy_settings.py",
     ],
     "use_postgres or use_openapi": [
         PACKAGE / "core/api.py",

@@ -111,7 +111,7 @@ ELSEWHERE = {
         "tests/options/test_jobs.py",
         '"inspect", "active"',
     ),
-    'docker run --detach --network=user_front --volume="$PWD/prometheus:/etc/prometheus:ro" --publish=127.0.0.1:9090:9090 prom/prometheus:v3.5.3': (
+    'docker run --detach --restart=unless-stopped --network=user_front --volume="$PWD/prometheus:/etc/prometheus:ro" --publish=127.0.0.1:9090:9090 prom/prometheus:v3.5.3': (
         "tests/options/test_metrics.py",
         'commands((project / "docs/monitor.md")',
     ),
@@ -144,6 +144,14 @@ ELSEWHERE = {
     "docker compose restart beat": ("tests/faults/test_clock.py", '"restart", "beat"'),
     "docker compose restart redis": ("tests/faults/test_clock.py", '"restart", "redis"'),
     "docker compose restart caddy": ("tests/options/test_tls.py", '"restart", "caddy"'),
+    "docker compose stop web": (
+        "tests/running/test_backup.py",
+        '"A new major version of PostgreSQL"',
+    ),
+    "docker compose stop web worker beat": (
+        "tests/running/test_backup.py",
+        '"A new major version of PostgreSQL"',
+    ),
     "make backup": ("tests/running/test_backup.py", 'make(stack, "backup")'),
     "make drill": ("tests/running/test_backup.py", '"drill"'),
     "make restore file=backups/NAME.sql.gz": ("tests/running/test_backup.py", '"restore"'),
@@ -589,8 +597,51 @@ def test_database_can_be_external(fresh, tmp_path):
     assert "PGPASSWORD" not in web["environment"]
     assert migrate["networks"] == ["front"]
     assert migrate["depends_on"] == {}
-    ast.parse((project / "bin/deploy").read_text())
-    assert "check_password" not in (project / "bin/deploy").read_text()
+
+
+@pytest.fixture
+def database(bridge):
+    """Start a PostgreSQL that belongs to no project; return its URL."""
+    name, secret = unique_name("database"), "POSTGRES_PASSWORD=only-for-tests"
+    publish = f"--publish={bridge}::5432"
+    start = ["docker", "run", "--detach", f"--name={name}", f"--env={secret}", publish]
+    run(*start, "postgres:18-trixie", cwd=TEMPLATE)
+    try:
+        port = run("docker", "port", name, "5432", cwd=TEMPLATE).stdout.strip().rpartition(":")[2]
+        login = [
+            "docker",
+            "exec",
+            name,
+            "psql",
+            "--host=127.0.0.1",
+            "--username=postgres",
+            "-c",
+            "",
+        ]
+        wait_for(lambda: run(*login, cwd=TEMPLATE, check=False).returncode == 0, 60)
+        yield f"postgresql+psycopg://postgres:only-for-tests@{bridge}:{port}/postgres"
+    finally:
+        run("docker", "rm", "--force", "--volumes", name, cwd=TEMPLATE)
+
+
+@pytest.mark.docker
+@pytest.mark.faults
+@only_in_test_faults
+@pytest.mark.xdist_group("docker-untimed")
+def test_service_is_deployed_with_an_external_database(database, cookies_session):
+    with temporary_stack(cookies_session, FULL, "external", 8193) as stack:
+        compose = stack.project / "compose.yaml"
+        follow(stack.project, "docs/configure.md", "An external database")
+        without = re.sub(r"(?ms)^  postgres:\n.*?(?=^  \w)", "", compose.read_text(), count=1)
+        compose.write_text(without.replace("  postgres18:\n", ""))
+        with (stack.project / ".env").open("a") as settings:
+            settings.write(f"COMPOSE_FILE=compose.yaml\nDATABASE_URL={database}\n")
+        for _ in range(2):
+            run("make", "deploy", cwd=stack.project)
+
+        assert stack.get("/notes", "POST", {"title": "Elsewhere"}).status == 201
+        assert "Elsewhere" in stack.get("/notes").text
+        assert "postgres" not in stack.compose("ps", "--services").stdout.split()
 
 
 @pytest.mark.parametrize("project", [EACH[0], EACH[-1]], indirect=True)

@@ -98,7 +98,7 @@ def ids(events):
     return [event["tags"]["request_id"] for event in events]
 
 
-def test_readiness_of_the_stack(stack):
+def test_stack_with_all_recipes_is_ready(stack):
     assert json.loads(stack.get("/readyz").text)["status"] == "ok"
 
 

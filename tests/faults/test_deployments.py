@@ -111,10 +111,7 @@ def deployments(stack, table, kinds, rate, number, times):
 
 
 KINDS = [kind for kind in CHANGES if kind != "script"] + ["replicas"]
-SHORT = [
-    (["style sheet", "nginx", "RATE_LIMIT", "MAX_CONTENT_LENGTH", "LOG_LEVEL"], 30, 1, 1),
-    (["code", "template", "dependency", "migration", "replicas"], 30, 2, 1),
-]
+SHORT = [(KINDS, 30, 1, 1)]  # all of them in one deployment
 
 
 def spread(kinds):
@@ -130,7 +127,8 @@ def spread(kinds):
 
 
 def title(row):
-    return f"{'+'.join(row[0])}-{row[1]}-{row[2]}".replace(" ", "-")
+    kinds = "everything" if row[0] == KINDS else row[0][0].replace(" ", "-")
+    return f"{kinds}-{row[1]}-{row[2]}"
 
 
 ROWS = SHORT if DEPLOYMENTS == 1 else spread(KINDS)
@@ -239,9 +237,6 @@ MOMENTS = {
     "old one has stopped": lambda _, s, before, __: has_ended(s, before),
 }
 SIGNALS = ["HUP", "INT", "TERM", "KILL", "KILL alone"]
-PAIRS = [("nginx uses it", "HUP")]
-if DEPLOYMENTS > 1:
-    PAIRS = list(itertools.product(MOMENTS, SIGNALS))
 
 
 def interrupt(service, moment, how, asked, migrated):
@@ -268,7 +263,8 @@ def everyday(service):
     return deploying.Visitors(service, f"interruption {next(numbers)}").requests
 
 
-@pytest.mark.parametrize(("moment", "how"), PAIRS)
+@only_in_test_faults
+@pytest.mark.parametrize(("moment", "how"), itertools.product(MOMENTS, SIGNALS))
 def test_interrupted_deployment_leaves_a_version_that_serves(service, table, moment, how):
     asked, number = 3 - replicas(service), next(numbers)
     old = deploying.answer(service)["version"]
@@ -541,6 +537,7 @@ def test_container_of_compose_run_is_neither_counted_nor_stopped(service):
     assert replicas(service) == number
 
 
+@only_in_test_faults
 def test_container_that_starts_after_a_deployment_gets_requests(service):
     """nginx sends requests to the containers of a deployment only while that runs."""
     number = replicas(service)
@@ -570,6 +567,7 @@ def set_memory(stack, service, megabytes):
     compose.write_text(head + name + limited)
 
 
+@only_in_test_faults
 def test_deployment_says_so_before_it_replaces_postgres_and_redis(service):
     before = identities(service, "postgres", "redis")
     set_memory(service, "postgres", 600)
@@ -587,6 +585,7 @@ def test_deployment_says_so_before_it_replaces_postgres_and_redis(service):
         assert identities(service, name)[name] != before[name]
 
 
+@only_in_test_faults
 def test_new_definition_of_nginx_closes_its_port_for_seconds_only(service):
     """Such as a new version of its image; docs/deploy.md has the seconds."""
     before = identities(service, "nginx")

@@ -19,7 +19,12 @@ from load import ask
 from projects import BARE
 from stacks import temporary_stack, wait_for
 
-pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.xdist_group("frozen database")]
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.faults,
+    pytest.mark.weekly,
+    pytest.mark.xdist_group("frozen database"),
+]
 OPTIONS = BARE | {"use_postgres": True, "use_kubernetes": True}
 FROZEN, CLIENTS = 25, 40  # seconds, and clients; there are 16 threads
 LONGEST = FROZEN + 60

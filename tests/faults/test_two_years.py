@@ -17,7 +17,7 @@ from dotenv import dotenv_values
 from figures import report
 from load import Load, ask, run_number
 from projects import FULL, change, run
-from stacks import stack_with, wait_for, workers
+from stacks import stack_with, unfinished_jobs, wait_for, workers
 
 pytestmark = [
     pytest.mark.docker,
@@ -110,17 +110,11 @@ def test_service_recovers_from_a_restart_of_the_host(stack, restarts):
         assert answered < 60  # 5 to 12 on two busy CPUs; docs/update.md says 20
 
     begun = time.monotonic()
-    wait_for(lambda: not waiting(stack), 300)
+    wait_for(lambda: not unfinished_jobs(stack), 300)
     lost = jobs - titles(stack)
     report(f"{len(jobs)} jobs were accepted, {len(lost)} lost; {time.monotonic() - begun:.0f} s")
     assert notes - titles(stack) == set()
     assert len(lost) <= restarts  # at most the one that was being fetched: see docs/jobs.md
-
-
-def waiting(stack):
-    """Return how many jobs wait, or are not completed."""
-    queries = (("llen", "celery"), ("hlen", "unacked"))
-    return sum(int(stack.inside("queue", "redis-cli", *query)) for query in queries)
 
 
 # All threads of a worker hang
@@ -247,7 +241,7 @@ def test_new_secret_fails_only_what_the_document_says(stack, name):
     assert {kind for kind, _, _ in load.failed} <= NEW_SECRETS[name]
     assert scrape(stack, after["METRICS_TOKEN"]) == 200
     assert name != "METRICS_TOKEN" or scrape(stack, before[name]) == 401
-    wait_for(lambda: not waiting(stack), 120)
+    wait_for(lambda: not unfinished_jobs(stack), 120)
 
 
 def scrape(stack, token):

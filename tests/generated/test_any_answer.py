@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from projects import BARE, OPTIONS, ROWS, TEMPLATE, WHOLE, constants, run
 
-EXAMPLES = int(os.environ.get("EXAMPLES", 400 if WHOLE else 80))
+EXAMPLES = int(os.environ.get("EXAMPLES", 400 if WHOLE else 40))
 QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text())
 METACHARACTERS = "'\"\\`$#%&|<>{}[]()!?*~:;,=@/-+^. "
 FRAGMENTS = [

@@ -60,6 +60,9 @@ def test_memory_is_larger_than_that_of_redis(services):
     limits = {name: services[name]["deploy"]["resources"]["limits"] for name in MEMORY}
 
     assert {name: limit["memory"] for name, limit in limits.items()} == MEMORY
+    for name in ("redis", "queue"):
+        maximum = redis_options(services[name])["maxmemory"]
+        assert int(MEMORY[name].removesuffix("m")) > int(maximum.removesuffix("mb"))
 
 
 def test_health_checks_see_more_than_a_process(services):
@@ -113,6 +116,6 @@ def test_servers_of_nginx_are_never_given_up(project):
     assert len(servers) == 2
 
 
-def test_deployment_deletes_the_old_images_and_restore_ends_connections(project):
+def test_programs_contain_the_commands_that_prune_images_and_end_connections(project):
     assert '"image", "prune"' in (project / "bin/deploy").read_text()
     assert "pg_terminate_backend" in (project / "bin/databases.py").read_text()

@@ -33,7 +33,7 @@ ALWAYS = """
     tests/core/test_assets.py tests/core/test_errors.py tests/core/test_health.py tests/test_home.py
     tests/core/test_logs.py tests/core/test_security.py tests/test_server.py tests/test_settings.py
     tests/core/test_toolbar.py tests/core/conftest.py tests/core/templates/error.html
-    tests/test_gunicorn.py tests/test_limits.py tests/test_production.py
+    tests/test_gunicorn.py tests/test_production.py tests/test_setting_limits.py
     docs/add.md docs/change.md docs/configure.md docs/deploy.md docs/files-and-streams.md
     docs/remove.md docs/test.md docs/troubleshooting.md docs/update.md
 """.split()

@@ -112,6 +112,7 @@ def test_names_of_modules_and_directories_are_rejected(hook, bake):
     check = hook("pre_gen_project")["check_slug"]
     project = bake(project_slug="shop", **dict.fromkeys(OPTIONS, True))
     folders = {path.stem for path in project.iterdir() if path.is_dir() or path.suffix == ".py"}
+    folders |= {path.stem for path in project.glob("bin/*.py")}
     modules = run("uv", "run", "--quiet", "python", "-c", MODULES, cwd=project).stdout.split()
     libraries = {name.replace("-", "_").lower() for name in locked(project)}
 

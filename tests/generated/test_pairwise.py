@@ -42,6 +42,6 @@ def lines(project):
     return {(path, line) for path, text in texts(project).items() for line in text.splitlines()}
 
 
-def test_each_question_that_changes_code_is_in_the_table():
+def test_table_contains_the_options_and_neither_name_nor_license():
     assert {"python_version", "use_postgres", "frontend"} <= pairwise.questions().keys()
     assert not {"project_name", "license"} & pairwise.questions().keys()

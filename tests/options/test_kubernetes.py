@@ -589,25 +589,22 @@ def play(stack, objects, name, *options):
 
 
 @pytest.fixture(scope="module")
-def cluster(engine, cookies_session, tmp_path_factory):
+def cluster(bridge, cookies_session, tmp_path_factory):
     """Run the migration, web, worker and beat in Podman."""
     version = re.search(
         r"(\d+)\.(\d+)", call("podman --version").stdout if shutil.which("podman") else ""
     )
     if not version or tuple(map(int, version.groups())) < (5, 3):
         pytest.skip("Podman 5.3 or later is missing, which runs Jobs: apt-get install podman")
-    address = call(
-        "docker network inspect bridge --format='{{(index .IPAM.Config 0).Gateway}}'"
-    ).stdout.strip()
     delete()
     with temporary_stack(cookies_session, EVERYTHING, "kube", FRONT) as stack:
         load(stack)
-        configure(stack, address)
+        configure(stack, bridge)
         call(
             f"podman kube play {make_secrets(stack.project, tmp_path_factory.mktemp('kube') / 'bin')}"
         )
         try:
-            start_stores(address)
+            start_stores(bridge)
             publish = [f"--publish=127.0.0.1:{FRONT}:8080", f"--publish=127.0.0.1:{WEB}:8000"]
             for name in WORKLOADS:
                 play(

@@ -106,7 +106,7 @@ def test_http_leads_to_https(stack):
     assert response.getheader("Location") == "https://www.shop.example/livez?a=b"
 
 
-def test_https_stays(stack):
+def test_response_over_https_has_hsts_and_offers_http_2_and_3(stack):
     response = get("/")
     secure = Secure("localhost")
     secure.context.set_alpn_protocols(["h2", "http/1.1"])

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 import pytest
 from figures import report
-from projects import ENVIRONMENT, FULL, WHOLE, only_in_test_faults, run
+from projects import ENVIRONMENT, FULL, WHOLE, commands, only_in_test_faults, run
 from stacks import temporary_stack, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker-untimed")]
@@ -728,3 +728,25 @@ def test_newest_14_backups_are_kept(stack):
     assert run("git", "check-ignore", "backups/x", cwd=stack.project).stdout == "backups/x\n"
     assert run("git", "check-ignore", ".backup.lock", cwd=stack.project).stdout
     run("make", "drill", cwd=stack.project)
+
+
+@only_in_test_faults
+def test_data_moves_to_a_new_version_of_postgres_as_described(stack):
+    page = (stack.project / "docs/backups.md").read_text()
+    compose, before = stack.project / "compose.yaml", stack.sql(COUNTS)
+
+    for command in commands(page, "A new major version of PostgreSQL"):
+        run("sh", "-c", command, cwd=stack.project)
+    assert stack.compose("ps", "--services").stdout.split() == [
+        "nginx",
+        "postgres",
+        "queue",
+        "redis",
+    ]
+    compose.write_text(compose.read_text().replace("postgres18", "postgres19"))
+    make(stack, "deploy")
+    assert stack.sql("SELECT count(*) FROM notes") == ["0"]
+    make(stack, "restore", f"file={newest(stack)}", "yes=1")
+
+    assert stack.sql(COUNTS) == before
+    assert stack.get("/notes").status == 200

@@ -364,7 +364,7 @@ NGINX = BARE | {"use_nginx": True}
     ("options", "ways", "again"),
     [
         (FULL, ["deploy"], ["deploy"]),
-        (BARE, ["up"], ["up"]),
+        pytest.param(BARE, ["up"], ["up"], marks=only_in_test_faults),
         pytest.param(FULL, ["up"], ["up"], marks=only_in_test_faults),
         pytest.param(BARE, ["deploy"], ["deploy"], marks=only_in_test_faults),
         pytest.param(NGINX, ["deploy"], ["deploy"], marks=only_in_test_faults),
@@ -496,11 +496,8 @@ def test_service_recovers_from_a_syntax_error(dev):
     wait_for(lambda: dev.get("/").status == 200, 60)
 
 
-@pytest.mark.parametrize(
-    "mode",
-    ["go-rwx", pytest.param("o-rwx", marks=only_in_test_faults)],
-    ids=["umask 077", "umask 027"],
-)
+@only_in_test_faults
+@pytest.mark.parametrize("mode", ["go-rwx", "o-rwx"], ids=["umask 077", "umask 027"])
 def test_checkout_that_only_its_owner_can_read_is_deployed(engine, cookies_session, mode):
     """Its modes are those of the files in the image, and of the directories that are mounted."""
     with temporary_stack(cookies_session, FULL, "umask", 8242) as stack:

@@ -95,12 +95,12 @@ class Tab:
 
 
 @contextmanager
-def chromium(profile):
+def chromium(profile, *switches):
     """Start Chromium with an empty profile, and return a function that opens a tab."""
     if not PROGRAM:
         pytest.skip("Chromium is missing: apt-get install chromium")
     port = profile / "DevToolsActivePort"
-    command = [PROGRAM, *SWITCHES, f"--user-data-dir={profile}", "about:blank"]
+    command = [PROGRAM, *SWITCHES, *switches, f"--user-data-dir={profile}", "about:blank"]
     with (profile / "log").open("w") as log:
         program = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:

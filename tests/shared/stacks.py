@@ -119,6 +119,12 @@ def unique_name(name):
     return f"trial{os.environ.get('TRIAL', '')}-{name}"
 
 
+def unfinished_jobs(stack):
+    """Return how many jobs wait in the queue, or run."""
+    queries = (("llen", "celery"), ("hlen", "unacked"))
+    return sum(int(stack.inside("queue", "redis-cli", *query)) for query in queries)
+
+
 def workers(stack):
     """Return the workers: the children of the only child of docker-init."""
     look = "m=$(cat /proc/1/task/1/children); m=${m% }; cat /proc/$m/task/$m/children"

@@ -141,7 +141,6 @@ def check_port(host: str, port: int, protocol: str, is_ours: bool) -> None:
 
 def listen(host: str, port: int, protocol: str) -> int:
     """Try to use a port; return the number of the error, or 0 if that is possible."""
-    # HTTP/3 uses UDP.
     kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
     with socket.socket(family(host), kind) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections are free

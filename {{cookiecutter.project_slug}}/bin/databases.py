@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from commands import StepError, say, uninterrupted
-from programs import compose, running
+from programs import run_compose, running
 
 DATABASE = "{{ cookiecutter.project_slug }}"
 # One for each process: what a killed program has started does not change the database of the next
@@ -32,7 +32,7 @@ WHERE datname = '{{ cookiecutter.project_slug }}' \\g /dev/null
 
 def psql(sql: str, database: str = "postgres") -> str:
     """Return what SQL prints in a database."""
-    return compose(*PSQL, f"--dbname={database}", text=sql)
+    return run_compose(*PSQL, f"--dbname={database}", text=sql)
 
 
 def connect() -> None:

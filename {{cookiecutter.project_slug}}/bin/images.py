@@ -22,8 +22,12 @@ FROM = re.compile(r"(?im)^FROM\s+(?:--\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?")
 def newest(*, of_all: bool) -> Iterator[None]:
     """Pull the newest images for the block; if it fails, use the former images again.
 
+{% if cookiecutter.use_tls %}
     Without ``of_all``, only the base images are pulled, as far as registries respond, but not those
     of services that fail while they are replaced.
+{% else %}
+    Without ``of_all``, only the base images are pulled, as far as registries respond.
+{% endif %}
     """
     former = {name: image["Id"] for name in bases() if (image := find(name))}
     if of_all:
@@ -57,9 +61,14 @@ def pull_all() -> None:
 def pull_bases() -> None:
     """Pull the base images, or say that a registry does not respond."""
     try:
+{% if cookiecutter.use_tls %}
         for name, stage in bases().items():
             if stage not in FAILS_MEANWHILE:
                 pull(name)
+{% else %}
+        for name in bases():
+            pull(name)
+{% endif %}
     except StepError as error:
         say(f"{error}\nThe images of this machine are used.")
 

@@ -67,7 +67,7 @@ def check_status(status: int, printed: str) -> None:
         raise StepError(lines[0] if lines else f"docker compose exited with {status}", printed)
 
 
-def compose(*command: str, text: str = "") -> str:
+def run_compose(*command: str, text: str = "") -> str:
     """Return what ``docker compose`` prints, with this text on its standard input."""
     with running(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         printed, _ = process.communicate(text.encode())
@@ -77,6 +77,6 @@ def compose(*command: str, text: str = "") -> str:
 def is_ready() -> bool:
     """Return whether the service runs, and reaches what it needs."""
     with suppress(StepError):
-        compose("exec", "-T", "web", "python", "bin/healthcheck", "/readyz")
+        run_compose("exec", "-T", "web", "python", "bin/healthcheck", "/readyz")
         return True
     return False

@@ -21,8 +21,8 @@ beat_schedule = {  # in UTC
     },
 }
 
-# Seconds. By default, beat sleeps for up to five minutes, and then writes the file whose age its
-# health check looks at.
+# Seconds. By default, beat sleeps for up to five minutes. It writes its file only when it wakes up,
+# and its health check looks at the age of that file.
 beat_max_loop_interval = 30
 task_publish_retry = False  # the request that enqueues a job would wait
 worker_prefetch_multiplier = 1

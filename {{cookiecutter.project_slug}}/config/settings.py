@@ -319,7 +319,7 @@ SECURITY_TOTP_ISSUER = SERVICE_NAME
 SECURITY_TOTP_SECRETS = {"1": ACCOUNTS_KEY}
 SECURITY_RETURN_GENERIC_RESPONSES = True  # they do not tell who has an account
 SECURITY_FRESHNESS = timedelta(minutes=15)  # then, what is sensitive needs the password again
-SECURITY_FRESHNESS_GRACE_PERIOD = timedelta(minutes=5)
+SECURITY_FRESHNESS_GRACE_PERIOD = timedelta(0)  # each use of such a view would extend it
 SECURITY_TOKEN_MAX_AGE = PERMANENT_SESSION_LIFETIME
 SECURITY_API_ENABLED_METHODS = ["session"]  # a token cannot change the account
 SECURITY_CSRF_PROTECT_MECHANISMS = ["session"]

@@ -1,4 +1,4 @@
-"""Fixtures for all tests, which run in development mode and do not use the servers in .env."""
+"""Fixtures for all tests, which run in development mode, whatever is in .env."""
 
 import os
 import runpy

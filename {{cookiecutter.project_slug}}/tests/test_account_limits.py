@@ -102,10 +102,17 @@ def test_nobody_is_flooded_with_mails(
     assert 429 not in statuses[:3]
 
 
+@pytest.mark.parametrize("body", [[1], "text", 7])
+def test_json_that_is_not_an_object_is_refused(client: FlaskClient, body: object) -> None:
+    for path in ("login", "register", "reset", "confirm"):
+        assert client.post(f"/account/{path}", json=body).status_code == 400
+
+
 def test_too_many_hashes_at_once_are_refused(client: FlaskClient, user: User) -> None:
     with limits.hashing, limits.hashing:
         refused = log_in(client)
         assert client.get("/account/login").status_code == 200
+        assert post(client, "logout").status_code == 302  # it hashes nothing
     for _ in range(5):
         log_in(client, password="wrong")
 

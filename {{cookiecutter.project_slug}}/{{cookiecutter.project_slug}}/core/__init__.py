@@ -1,7 +1,6 @@
 """What every service needs, whatever it does: updates with the template change these modules.
 
-They import nothing from outside of this folder: settings are in ``app.config``. Your modules
-import from here.
+They import none of your modules; yours import from here. Settings are in ``config/``.
 """
 
 from flask import Flask

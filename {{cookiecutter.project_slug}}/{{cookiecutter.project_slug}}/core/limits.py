@@ -5,7 +5,7 @@ from threading import BoundedSemaphore
 from time import time
 from typing import Any
 
-from flask import Flask, current_app, g, request, session
+from flask import Flask, abort, current_app, g, request, session
 from flask_security import current_user
 from sqlalchemy import BigInteger, String, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -48,14 +48,14 @@ def init_app(app: Flask) -> None:
 
 def limit_attempts() -> None:
     """Refuse too many hashes at once (503), and too many attempts (429)."""
-    if request.blueprint != "security" or request.method != "POST":
+    view = (request.endpoint or "").removeprefix("security.")
+    if request.blueprint != "security" or request.method != "POST" or view == "logout":
         return
     if not hashing.acquire(blocking=False):
         raise ServiceUnavailable("Too many people are logging in.", retry_after=1)
     g.is_hashing = True
     count("address", network(request.remote_addr or ""))
-    if account := account_of_request():
-        view = (request.endpoint or "").removeprefix("security.")
+    if account := account_of_request(view):
         count("mail" if view in MAILS else "account", account)
 
 
@@ -70,15 +70,24 @@ def network(address: str) -> str:
     return str(ip_network(f"{address}/64", strict=False)) if ":" in address else address
 
 
-def account_of_request() -> str | None:
-    """Return whose account a request is about: in its form or JSON, or in the session."""
-    sent: Any = MultiDict(request.get_json()) if request.is_json else request.form
-    email = sent.get("email")
-    if isinstance(email, str):
-        return normalized(email)
+def account_of_request(view: str) -> str | None:
+    """Return whose account a request is about: an address that it contains, or a user's ID."""
+    if view == "login" or view in MAILS:
+        email = sent_values().get("email")
+        return normalized(email) if isinstance(email, str) else None
     if current_user.is_authenticated:
         return current_user.fs_uniquifier
     return session.get("tf_user_id")  # after the password, before the second factor
+
+
+def sent_values() -> Any:
+    """Return the fields of the form, or of the JSON object."""
+    if not request.is_json:
+        return request.form
+    sent = request.get_json()
+    if not isinstance(sent, dict):
+        abort(400, "The JSON has to be an object.")
+    return MultiDict(sent)
 
 
 def normalized(email: str) -> str | None:

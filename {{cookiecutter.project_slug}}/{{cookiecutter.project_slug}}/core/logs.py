@@ -14,6 +14,9 @@ from pythonjsonlogger.json import JsonFormatter
 
 logger = logging.getLogger("{{ cookiecutter.project_slug }}.requests")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")  # other characters could forge lines of the log
+{% if cookiecutter.use_accounts %}
+LINK = re.compile(r"^(/account/[a-z-]+/).+")  # of a mail, with its token
+{% endif %}
 NOT_APPENDED = {*RESERVED_ATTRS, "method", "path", "status"}  # the message contains these three
 
 
@@ -93,10 +96,10 @@ def finish(response: Response) -> Response:
     response.headers["X-Request-ID"] = g.request_id
     if request.blueprint == "health" and response.status_code < 400:
         return response
-    path = request.path
 {% if cookiecutter.use_accounts %}
-    if request.blueprint == "security" and request.url_rule:
-        path = request.url_rule.rule  # without the token of a link
+    path = LINK.sub(r"\1...", request.path)
+{% else %}
+    path = request.path
 {% endif %}
     fields = {
         "method": request.method,
