@@ -737,12 +737,8 @@ def test_data_moves_to_a_new_version_of_postgres_as_described(stack):
 
     for command in commands(page, "A new major version of PostgreSQL"):
         run("sh", "-c", command, cwd=stack.project)
-    assert stack.compose("ps", "--services").stdout.split() == [
-        "nginx",
-        "postgres",
-        "queue",
-        "redis",
-    ]
+    running = stack.compose("ps", "--services").stdout.split()
+    assert {"web", "worker", "beat"}.isdisjoint(running)
     compose.write_text(compose.read_text().replace("postgres18", "postgres19"))
     make(stack, "deploy")
     assert stack.sql("SELECT count(*) FROM notes") == ["0"]
