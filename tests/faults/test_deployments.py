@@ -264,7 +264,7 @@ def everyday(service):
 
 
 @only_in_test_faults
-@pytest.mark.parametrize(("moment", "how"), itertools.product(MOMENTS, SIGNALS))
+@pytest.mark.parametrize(("moment", "how"), list(itertools.product(MOMENTS, SIGNALS)))
 def test_interrupted_deployment_leaves_a_version_that_serves(service, table, moment, how):
     asked, number = 3 - replicas(service), next(numbers)
     old = deploying.answer(service)["version"]
