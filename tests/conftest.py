@@ -167,10 +167,11 @@ def either_stack(request):
 
 
 def each_stack():
-    """Return all combinations of services; those of two services only in `make test-faults`."""
+    """Return all combinations of services: in `make test`, all, PostgreSQL, nginx, and none."""
     for options in COMBINATIONS:
         chosen = [service for service in SERVICES if options[service]]
-        marks = [only_in_test_faults] if len(chosen) == 2 else []
+        weekly = len(chosen) == 2 or chosen == ["redis"]
+        marks = [only_in_test_faults] if weekly else []
         yield pytest.param(options, id=name_of(options), marks=marks)
 
 

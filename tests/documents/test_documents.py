@@ -731,6 +731,7 @@ class TestProduction:
 
     pytestmark = docker
 
+    @pytest.mark.weekly
     def test_load_test_runs(self, production):
         with (production / ".env").open("a") as settings:
             settings.write("RATE_LIMIT=100000r/s\nRATE_BURST=10000\n")

@@ -156,6 +156,7 @@ def test_mariadb_patch_fits_other_options_and_names(fresh, tmp_path):
     run(*apply.split(), "--check", changed, cwd=fresh)
 
 
+@pytest.mark.weekly
 def test_mongodb_recipe(bake):
     """nx-27017 speaks the protocol of MongoDB; no server of MongoDB is in a package registry."""
     project = bake(project_slug="shop", use_postgres=False)

@@ -17,7 +17,11 @@ from projects import BARE, FULL, TEMPLATE, change, only_in_test_faults, run, run
 from recipes import RECIPES, recipe
 from stacks import temporary_stack, wait_for, workers
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("observability")]
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.weekly,
+    pytest.mark.xdist_group("observability"),
+]
 PEERS = TEMPLATE / "tests/peers"
 PORT, COLLECTOR, PROVIDER, DEVELOPMENT = 18850, 18860, 18852, 18870
 SECRET = "the body of this note is a secret"

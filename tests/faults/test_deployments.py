@@ -415,7 +415,7 @@ MISTAKES = {
 }
 
 
-QUICK = [break_import, break_health]
+QUICK = [break_health]
 
 
 @pytest.mark.parametrize(

@@ -295,6 +295,7 @@ def scale(full_stack, number):
         time.sleep(3)
 
 
+@pytest.mark.weekly
 def test_hanging_container_does_not_block_the_other(full_stack):
     scale(full_stack, 2)
     clients = 8
@@ -362,6 +363,7 @@ def test_full_tmp_fails_only_the_request_that_filled_it(full_stack):
 FILL = "for i = 1, 5000 do redis.call('set', KEYS[1] .. i, string.rep('x', 1000)) end"
 
 
+@pytest.mark.weekly
 def test_full_cache_deletes_what_is_used_least_and_serves(full_stack):
     """150 MB are written into 64 MB, 5 MB at a time: Redis deletes nothing during a script."""
     before = identity(full_stack)

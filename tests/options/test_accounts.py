@@ -68,7 +68,13 @@ def insecure(url):
     return url.replace("smtp:", "smtp+insecure:")
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["worker", "direct"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(True, id="worker"),
+        pytest.param(False, id="direct", marks=pytest.mark.weekly),
+    ],
+)
 def stack(request, mailbox, cookies_session):
     """Start two containers of the service, which send mails to the mailbox."""
     mailbox.messages.clear()

@@ -40,7 +40,9 @@ def stacks():
     for number, frontend in enumerate(pairwise.questions()["frontend"]):
         for nginx in (True, False) if WHOLE else (number % 2 == 0,):
             tailwind = frontend == "none" or (number // 2 % 2 == 1) != (WHOLE and nginx)
-            yield BARE | {"frontend": frontend, "use_nginx": nginx, "use_tailwind": tailwind}
+            options = {"frontend": frontend, "use_nginx": nginx, "use_tailwind": tailwind}
+            weekly = pytest.mark.weekly if frontend in ("alpine", "vue", "jquery") else ()
+            yield pytest.param(BARE | options, id=name_of(options), marks=weekly)
 
 
 def name_of(options):
@@ -55,7 +57,7 @@ def new_tab(tmp_path_factory):
         yield open_tab
 
 
-@pytest.fixture(scope="module", params=stacks(), ids=name_of)
+@pytest.fixture(scope="module", params=stacks())
 def site(request, engine, new_tab, cookies_session):
     """Start a stack for production; its stylesheet refers to a file that is not in the template."""
     with temporary_stack(cookies_session, request.param, "front", 8211) as stack:

@@ -232,6 +232,7 @@ MESSAGES = {
 }
 
 
+@pytest.mark.weekly
 def test_message_that_is_no_job_is_logged_and_deleted(jobs):
     for text in MESSAGES.values():
         redis_cli(jobs, "lpush", "celery", text)
@@ -350,6 +351,7 @@ def minutes(jobs):
     return [line["time"][:16] for line in ran]
 
 
+@pytest.mark.weekly
 def test_schedule_fires_once_a_minute_even_if_beat_was_killed(jobs):
     """Two containers run the jobs. The short form looks at one minute, after beat was killed."""
     jobs.compose("up", "--detach", "--wait", "--no-recreate", "--scale=worker=2", "worker")

@@ -117,7 +117,7 @@ def prometheus(stack):
 class TestPrometheus:
     """With a Prometheus in the network of the stack."""
 
-    pytestmark = docker
+    pytestmark = [*docker, pytest.mark.weekly]
 
     def test_alert_reports_a_stopped_dependency(self, stack, prometheus):
         def alerts():

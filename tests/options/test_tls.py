@@ -259,6 +259,7 @@ def test_mistake_in_the_caddyfile_stops_a_deployment(stack):
     assert get("/livez").status == 200
 
 
+@pytest.mark.weekly
 @with_nginx
 def test_new_definition_of_nginx_fails_no_request_behind_caddy(stack):
     """Such as a new version of its image: Caddy waits for the new container."""

@@ -492,6 +492,7 @@ def test_failed_restore_keeps_the_data_and_the_service(stack, fault):
     assert {name for name, when in started(stack).items() if when != begun[name]} <= {"redis"}
 
 
+@pytest.mark.weekly
 def test_restore_works_after_a_rollback(stack):
     """After `make deploy migrate=no`, the database has a revision that the service does not know."""
     data, begun = stack.sql(COUNTS), started(stack)
@@ -741,7 +742,7 @@ def test_data_moves_to_a_new_version_of_postgres_as_described(stack):
     assert {"web", "worker", "beat"}.isdisjoint(running)
     compose.write_text(compose.read_text().replace("postgres18", "postgres19"))
     make(stack, "deploy")
-    assert stack.sql("SELECT count(*) FROM notes") == ["0"]
+    assert stack.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == ["0"]
     make(stack, "restore", f"file={newest(stack)}", "yes=1")
 
     assert stack.sql(COUNTS) == before

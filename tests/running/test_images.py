@@ -134,6 +134,7 @@ def former_images(stack, registry):
     return untagged - {container["Image"] for container in stack.containers().values()}
 
 
+@pytest.mark.weekly
 def test_update_without_news_replaces_nothing(stack):
     before = identities(stack, *set(SERVICES) - {"web"})
 
@@ -237,6 +238,7 @@ def test_image_that_does_not_start_is_replaced_by_the_former_one(
     assert load.failed == []
 
 
+@pytest.mark.weekly
 def test_lost_registry_stops_an_update_but_no_deployment(stack, registry):
     docker("stop", "--time=1", registry.container)
 

@@ -363,7 +363,7 @@ NGINX = BARE | {"use_nginx": True}
 @pytest.mark.parametrize(
     ("options", "ways", "again"),
     [
-        (FULL, ["deploy"], ["deploy"]),
+        pytest.param(FULL, ["deploy"], ["deploy"], marks=only_in_test_faults),
         pytest.param(BARE, ["up"], ["up"], marks=only_in_test_faults),
         pytest.param(FULL, ["up"], ["up"], marks=only_in_test_faults),
         pytest.param(BARE, ["deploy"], ["deploy"], marks=only_in_test_faults),
@@ -473,6 +473,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize("path", MISTAKES)
 def test_traceback_is_in_the_log(dev, path):
     file, (old, new, cause) = dev.project / SLUG / path, MISTAKES[path]

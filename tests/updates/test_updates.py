@@ -387,7 +387,7 @@ if "Private variables have changed" in " ".join(STEPS.split()):
     WAYS.remove("replayed")
 
 WITHOUT_TOOLS = [
-    FULL | {"use_redis": False},
+    pytest.param(FULL | {"use_redis": False}, marks=only_in_test_faults),
     pytest.param(BARE, marks=only_in_test_faults),
     pytest.param(ROWS[0], marks=only_in_test_faults),  # two minutes
 ]
