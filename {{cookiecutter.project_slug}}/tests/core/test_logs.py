@@ -37,6 +37,7 @@ def test_json_line_is_one_object(make_app: Callable[..., Flask], output: Output)
         shop.exception("sold %d\nof %s", 3, '"these"', extra={"customer": 7})
 
     [line] = map(json.loads, output())
+    assert next(iter(line)) == "time"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", line["time"])
     assert (line["level"], line["logger"], line["customer"]) == ("ERROR", "shop", 7)
     assert line["message"] == 'sold 3\nof "these"'
@@ -106,8 +107,10 @@ def test_request_that_a_url_preprocessor_refuses_is_logged(app: Flask, output: O
 
     assert response.status_code == 404
     [line] = output()
-    assert "GET /orders 404" in line
-    assert f"request_id={response.headers['X-Request-ID']}" in line
+    begin, _, fields = line.partition("GET /orders 404 ")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d INFO     {{ cookiecutter.project_slug }}\.requests: ", begin)
+    assert re.sub("=[^ ]+", "", fields) == "duration_ms remote_addr request_id"
+    assert f"request_id={response.headers['X-Request-ID']}" in fields
 
 
 def test_line_outside_of_a_request_has_no_request_id(app: Flask, output: Output) -> None:
