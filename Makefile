@@ -39,7 +39,7 @@ lint: .venv/ready ## Check the style of the Python code of the template
 mutants: .venv/ready ## Print the changes of a module that its tests do not notice: make mutants module=core/security.py
 	@test -n "$(module)" || { echo "name a module: make mutants module=core/security.py" >&2; exit 1; }
 	cookiecutter . --no-input --overwrite-if-exists --output-dir build/mutants frontend=htmx \
-		use_worker=true use_metrics=true use_openapi=true
+		use_worker=true use_metrics=true use_openapi=true use_accounts=true
 	python tools/mutate.py build/mutants/my_service $(module) $(line)
 
 .PHONY: bench

@@ -102,6 +102,16 @@ def test_nobody_is_flooded_with_mails(
     assert 429 not in statuses[:3]
 
 
+def test_nobody_is_flooded_by_changes_of_an_address(user_client: FlaskClient) -> None:
+    statuses = [
+        post(user_client, "change-email", f"192.0.2.{n}", email="bob@example.org").status_code
+        for n in range(4)
+    ]
+
+    assert statuses[3] == 429
+    assert 429 not in statuses[:3]
+
+
 @pytest.mark.parametrize("body", [[1], "text", 7])
 def test_json_that_is_not_an_object_is_refused(client: FlaskClient, body: object) -> None:
     for path in ("login", "register", "reset", "confirm"):
