@@ -170,7 +170,7 @@ def each_stack():
     """Return all combinations of services: in `make test`, all, PostgreSQL, nginx, and none."""
     for options in COMBINATIONS:
         chosen = [service for service in SERVICES if options[service]]
-        weekly = len(chosen) == 2 or chosen == ["redis"]
+        weekly = len(chosen) == 2 or chosen == ["use_redis"]
         marks = [only_in_test_faults] if weekly else []
         yield pytest.param(options, id=name_of(options), marks=marks)
 
