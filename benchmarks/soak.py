@@ -22,7 +22,7 @@ from projects import FULL, TEMPLATE, run
 from soak_report import table
 from soak_samples import Samples, draw
 from soak_traffic import Traffic
-from stacks import stack_with
+from stacks import stack_with, unfinished_jobs
 from updating import Registry, absences, events_of
 
 WHOLE = 1_000_000
@@ -104,18 +104,12 @@ class Soak:
     def lost_jobs(self):
         """Wait until the queue is empty; return the jobs that were accepted and did not run."""
         for _ in range(180):  # seconds, twice visibility_timeout
-            self.left = self.jobs_left()
+            self.left = unfinished_jobs(self.stack)
             if self.left == 0:
                 break
             time.sleep(1)
         bits = self.bits()
         return {number for number in self.traffic.jobs if not is_set(bits, number)}
-
-    def jobs_left(self):
-        """Return how many jobs wait, or were fetched and have not ended."""
-        waiting = self.samples.redis("queue", "llen", "celery")
-        fetched = self.samples.redis("queue", "hlen", "unacked")
-        return (waiting or 0) + (fetched or 0)
 
     def bits(self):
         """Return the bitmap of the jobs that ran."""

@@ -19,7 +19,6 @@ from projects import (
     WHOLE,
     config_in,
     name_of,
-    only_in_test_faults,
     run,
 )
 from stacks import stack_with, temporary_stack
@@ -171,7 +170,7 @@ def each_stack():
     for options in COMBINATIONS:
         chosen = [service for service in SERVICES if options[service]]
         weekly = len(chosen) == 2 or chosen == ["use_redis"]
-        marks = [only_in_test_faults] if weekly else []
+        marks = [pytest.mark.weekly] if weekly else []
         yield pytest.param(options, id=name_of(options), marks=marks)
 
 

@@ -25,7 +25,6 @@ from projects import (
     TEMPLATE,
     commands,
     each_combination,
-    only_in_test_faults,
     run,
     running,
 )
@@ -75,7 +74,7 @@ FOLLOWED = {
     "docs/troubleshooting.md": ["HTTP without TLS"],
 }
 
-SERVICES = [FULL, pytest.param(BARE, marks=only_in_test_faults)]
+SERVICES = [FULL, pytest.param(BARE, marks=pytest.mark.weekly)]
 # Commands that other files run
 ELSEWHERE = {
     "docker compose down --volumes": (
@@ -537,7 +536,7 @@ def test_example_and_toolbar_can_be_removed_as_described(bake):
     assert notes == ""
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_example_of_a_job_can_be_removed_as_described(bake):
     project = bake(project_slug="shop", use_worker=True)
     cut(
@@ -608,16 +607,7 @@ def database(bridge):
     run(*start, "postgres:18-trixie", cwd=TEMPLATE)
     try:
         port = run("docker", "port", name, "5432", cwd=TEMPLATE).stdout.strip().rpartition(":")[2]
-        login = [
-            "docker",
-            "exec",
-            name,
-            "psql",
-            "--host=127.0.0.1",
-            "--username=postgres",
-            "-c",
-            "",
-        ]
+        login = f"docker exec {name} pg_isready --host=127.0.0.1".split()
         wait_for(lambda: run(*login, cwd=TEMPLATE, check=False).returncode == 0, 60)
         yield f"postgresql+psycopg://postgres:only-for-tests@{bridge}:{port}/postgres"
     finally:
@@ -626,7 +616,7 @@ def database(bridge):
 
 @pytest.mark.docker
 @pytest.mark.faults
-@only_in_test_faults
+@pytest.mark.weekly
 @pytest.mark.xdist_group("docker-untimed")
 def test_service_is_deployed_with_an_external_database(database, cookies_session):
     with temporary_stack(cookies_session, FULL, "external", 8193) as stack:
@@ -781,7 +771,7 @@ class TestProduction:
         assert 'password authentication failed for user "user"' in refused
 
     @pytest.mark.faults
-    @only_in_test_faults
+    @pytest.mark.weekly
     def test_earlier_version_can_be_deployed_again(self, production):
         downgrade = "docker compose run --rm --build migrate flask db downgrade"
         upgrade = "docker compose exec web flask db upgrade"

@@ -24,7 +24,6 @@ from projects import (
     check_workflows,
     each_combination,
     files_of,
-    only_in_test_faults,
     run,
     running,
 )
@@ -87,7 +86,7 @@ def test_changes_for_mariadb_fit_the_project(bake):
 class TestMariaDB:
     """A project with MariaDB."""
 
-    pytestmark = [*docker, only_in_test_faults]
+    pytestmark = [*docker, pytest.mark.weekly]
 
     def test_own_tests_pass_with_sqlite_and_mariadb(self, mariadb):
         with_sqlite, *with_mariadb = passed(mariadb.recipe.follow("Tests"))

@@ -8,13 +8,10 @@ import os
 import secrets
 import shutil
 import signal
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from http.client import HTTPConnection
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote
 
 import pytest
@@ -22,13 +19,13 @@ import requests
 import yaml
 from browser import chromium
 from figures import report
+from pages import pages
 from projects import (
     BARE,
     FULL,
     TEMPLATE,
     change,
     each_combination,
-    only_in_test_faults,
     run,
     running,
 )
@@ -172,7 +169,7 @@ def test_changes_of_files_fit_each_project(fresh, chosen, tmp_path):
         assert yaml.safe_load((project / file).read_text())
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_own_checks_pass_in_the_smallest_project(cookies_session):
     run("make", "check", cwd=followed(cookies_session, WITHOUT_SERVICES))
 
@@ -196,7 +193,7 @@ def test_error_of_a_view_is_reported_once_without_secrets(bare):
     assert "user" not in event
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_error_of_a_command_is_reported_once_without_its_arguments(bare):
     command = ["uv", "run", "--quiet", "flask", "home", "broken", SECRET]
     with sentry("127.0.0.1") as receiver:
@@ -209,7 +206,7 @@ def test_error_of_a_command_is_reported_once_without_its_arguments(bare):
     assert SECRET not in str(receiver.received)
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_service_and_command_go_on_if_sentry_hangs(bare):
     command = ["uv", "run", "--quiet", "flask", "home", "broken", "text"]
     with sentry("127.0.0.1") as receiver, service(bare, SENTRY_DSN=receiver.dsn):
@@ -229,22 +226,6 @@ def test_service_and_command_go_on_if_sentry_hangs(bare):
 
     assert max(durations) < 1
     assert ended < 10
-
-
-@contextmanager
-def pages(folder, *ports):
-    """Serve an empty page at each of these ports."""
-    (folder / "index.html").write_text("<!doctype html><title>Application</title>")
-    handler = partial(SimpleHTTPRequestHandler, directory=folder)
-    servers = [ThreadingHTTPServer(("127.0.0.1", port), handler) for port in ports]
-    for server in servers:
-        threading.Thread(target=server.serve_forever).start()
-    try:
-        yield
-    finally:
-        for server in servers:
-            server.shutdown()
-            server.server_close()
 
 
 FETCH = """
@@ -303,7 +284,7 @@ def test_message_is_delivered_or_refused(bare):
     assert line["request_id"] == refused.headers["X-Request-ID"]
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_password_is_sent_only_over_tls(bare, tmp_path):
     trusted = tmp_path / "ca.pem"
     with mailbox("127.0.0.1", trusted) as box:
@@ -322,7 +303,7 @@ def test_password_is_sent_only_over_tls(bare, tmp_path):
     assert not plain.messages
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_request_waits_ten_seconds_for_a_server_that_hangs(bare):
     with (
         silent_server("127.0.0.1") as url,
@@ -361,7 +342,7 @@ def upload_url(**file):
     return json.loads(response.text).values()
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_bucket_accepts_the_file_that_was_signed_and_no_other(bare, bucket):
     content = b"\x89PNG..."
     png = {"Content-Type": "image/png"}

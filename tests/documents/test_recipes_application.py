@@ -1,14 +1,10 @@
 """The recipe of CORS in a service with accounts: an application in Chromium, over HTTPS."""
 
-import threading
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 from browser import chromium
 from figures import report
 from https_proxy import https
+from pages import pages
 from projects import BARE, change
 from recipes import follow_recipe
 from stacks import temporary_stack
@@ -41,16 +37,6 @@ async function logIn() {
 NOTE = '{title: "A note", body: "of the application"}'
 
 
-@contextmanager
-def pages(folder):
-    """Serve a directory; return the port."""
-    handler = partial(SimpleHTTPRequestHandler, directory=folder)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield server.server_port
-        server.shutdown()
-
-
 @pytest.fixture
 def stack(engine, cookies_session):
     """Follow the recipe; the stack is not started yet."""
@@ -78,7 +64,7 @@ def start(stack, application):
 def test_application_logs_in_over_https_with_a_session_and_with_a_token(stack, tmp_path):
     (profile := tmp_path / "profile").mkdir()
     with (
-        pages(tmp_path) as port,
+        pages(tmp_path, 0) as [port],
         https(port, tmp_path) as (application, _),
         https(port, tmp_path) as (other, _),
         https(stack.port, tmp_path) as (service, _),

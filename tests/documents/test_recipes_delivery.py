@@ -18,7 +18,6 @@ from figures import report
 from projects import (
     FULL,
     check_workflows,
-    only_in_test_faults,
     run,
     running,
 )
@@ -32,7 +31,7 @@ GIT = "git -c user.name=A -c user.email=a@example.com".split()
 
 def in_docker(test):
     """Mark a test that needs a Docker engine, and runs only in `make test-faults`."""
-    return pytest.mark.docker(only_in_test_faults(test))
+    return pytest.mark.docker(pytest.mark.weekly(test))
 
 
 @pytest.fixture(scope="module")

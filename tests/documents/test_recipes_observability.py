@@ -13,7 +13,7 @@ import requests
 from browser import chromium
 from figures import report
 from https_proxy import https
-from projects import BARE, FULL, TEMPLATE, change, only_in_test_faults, run, running
+from projects import BARE, FULL, TEMPLATE, change, run, running
 from recipes import RECIPES, recipe
 from stacks import temporary_stack, wait_for, workers
 
@@ -352,7 +352,7 @@ def test_service_needs_neither_collector_nor_provider(stack):
 
 
 @pytest.mark.faults
-@only_in_test_faults
+@pytest.mark.weekly
 def test_own_checks_pass_with_all_recipes(stack):
     run("make", "check", cwd=stack.project)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from figures import report
 from load import Load, ask
-from projects import FULL, TEMPLATE, change, only_in_test_faults, run
+from projects import FULL, TEMPLATE, change, run
 from recipes import Recipe, recipe
 from stacks import free_containers, temporary_stack, wait_for
 
@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.docker,
     pytest.mark.faults,
     pytest.mark.xdist_group("docker"),
-    only_in_test_faults,
+    pytest.mark.weekly,
 ]
 PEERS = TEMPLATE / "tests/peers"
 PORTS = {"manager": 18801, "worker": 18802}

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from figures import report
-from projects import FULL, change, only_in_test_faults, run
+from projects import FULL, change, run
 from recipes import follow_recipe
 from sentry import sentry
 from smtp_server import mailbox
@@ -15,7 +15,7 @@ from stacks import temporary_stack, wait_for
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.xdist_group("together"),
-    only_in_test_faults,
+    pytest.mark.weekly,
 ]
 # In this order, the imports in create_app() are sorted.
 RECIPES = ["login", "tracing", "logs", "files", "errors", "cors", "limits", "languages", "mail"]

@@ -22,7 +22,7 @@ import pytest
 from deploying import CHANGES, Session, containers, identities, replicas, unchanged
 from figures import report
 from load import Load, ask, everything, results, slow_requests
-from projects import BARE, ENVIRONMENT, FULL, TEMPLATE, change, only_in_test_faults, run
+from projects import BARE, ENVIRONMENT, FULL, TEMPLATE, change, run
 from stacks import DIGITS, free_containers, stack_with, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.xdist_group("deployments")]
@@ -142,7 +142,7 @@ def test_deployment_loses_no_request_whatever_it_changes(service, table, row):
 FRONT_ENDS = [answer for answer in pairwise.questions()["frontend"] if answer != "none"]
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 @pytest.mark.parametrize("frontend", FRONT_ENDS)
 def test_deployment_of_a_script_loses_no_request(engine, cookies_session, table, frontend):
     options = FULL | {"frontend": frontend}
@@ -263,7 +263,7 @@ def everyday(service):
     return deploying.Visitors(service, f"interruption {next(numbers)}").requests
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 @pytest.mark.parametrize(("moment", "how"), list(itertools.product(MOMENTS, SIGNALS)))
 def test_interrupted_deployment_leaves_a_version_that_serves(service, table, moment, how):
     asked, number = 3 - replicas(service), next(numbers)
@@ -428,14 +428,14 @@ def test_failed_deployment_ends_with_the_cause_and_keeps_the_old_version(service
     assert "old version" in last
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_wrong_password_is_found_without_a_migration_too(service):
     last = failed_deployment(service, break_password, migrate="no")
 
     assert "DATABASE_PASSWORD" in last
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_failed_migration_without_nginx_keeps_the_old_version_running(direct_stack):
     last = failed_deployment(direct_stack, break_migration)
 
@@ -469,7 +469,7 @@ def test_deployment_without_docker_says_so(service, tmp_path):
     assert "docker is not installed" in last
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_second_deployment_says_which_is_running_and_leaves(service):
     deploying.set_constant(service, "START_SECONDS", 5)
     in_effect, number = deploying.change_code(service, next(numbers)), replicas(service)
@@ -494,7 +494,7 @@ def test_second_deployment_says_which_is_running_and_leaves(service):
 # Special projects
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_project_name_of_digits_works(engine, cookies_session):
     settings = f"COMPOSE_PROJECT_NAME={DIGITS}\n"
     options = BARE | {"use_nginx": True}
@@ -519,7 +519,7 @@ def test_project_name_of_digits_works(engine, cookies_session):
         assert not old & {c["Id"] for c in containers(stack, "web")}
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_container_of_compose_run_is_neither_counted_nor_stopped(service):
     """Somebody works in `docker compose run web flask shell` during a deployment."""
     number, in_effect = replicas(service), deploying.change_code(service, next(numbers))
@@ -537,7 +537,7 @@ def test_container_of_compose_run_is_neither_counted_nor_stopped(service):
     assert replicas(service) == number
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_container_that_starts_after_a_deployment_gets_requests(service):
     """nginx sends requests to the containers of a deployment only while that runs."""
     number = replicas(service)
@@ -567,7 +567,7 @@ def set_memory(stack, service, megabytes):
     compose.write_text(head + name + limited)
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_deployment_says_so_before_it_replaces_postgres_and_redis(service):
     before = identities(service, "postgres", "redis")
     set_memory(service, "postgres", 600)
@@ -585,7 +585,7 @@ def test_deployment_says_so_before_it_replaces_postgres_and_redis(service):
         assert identities(service, name)[name] != before[name]
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_new_definition_of_nginx_closes_its_port_for_seconds_only(service):
     """Such as a new version of its image; docs/deploy.md has the seconds."""
     before = identities(service, "nginx")
@@ -603,7 +603,7 @@ def test_new_definition_of_nginx_closes_its_port_for_seconds_only(service):
     assert seconds < 15
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 @pytest.mark.parametrize(("address", "client"), [("0.0.0.0", "127.0.0.1"), ("[::1]", "::1")])
 def test_address_that_clients_connect_to_can_be_changed(service, address, client):
     """From this machine only, and back: the port is that of nginx itself."""

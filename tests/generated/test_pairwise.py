@@ -1,7 +1,8 @@
 """The table of answers with which tests generate projects."""
 
 import pairwise
-from projects import only_in_test_faults, texts
+import pytest
+from projects import texts
 
 
 def test_each_pair_of_answers_is_in_a_row():
@@ -17,7 +18,7 @@ def test_each_pair_of_answers_is_in_a_row():
                 assert together == pairs - refused
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_python_version_changes_the_same_lines_with_each_front_end(no_lock, bake):
     """These pairs are generated here, and need no rows of their own."""
     answers = pairwise.questions()

@@ -3,7 +3,7 @@
 import ast
 
 import pytest
-from projects import BARE, only_in_test_faults, parameters, run
+from projects import BARE, parameters, run
 
 WITH_POSTGRES = BARE | {"use_postgres": True}
 MESSAGES = [
@@ -20,7 +20,7 @@ RELATED = [  # to one of the above
     "$$(touch ran) \\",
     '""" + open("ran", "w") + """',
 ]
-MESSAGES += [pytest.param(message, marks=only_in_test_faults) for message in RELATED]
+MESSAGES += [pytest.param(message, marks=pytest.mark.weekly) for message in RELATED]
 
 
 @pytest.mark.parametrize("project", parameters([WITH_POSTGRES]), indirect=True)

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 from figures import report
-from projects import FULL, WHOLE, change, only_in_test_faults, run
+from projects import FULL, WHOLE, change, run
 from stacks import SLUG, small_volume, stack_with, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.xdist_group("jobs")]
@@ -104,7 +104,7 @@ def test_after_a_fault_each_job_runs_except_one_that_was_being_fetched(jobs, fau
     assert len(lost) <= (fault not in LOSSLESS)
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_no_job_is_lost_while_a_deployment_replaces_the_queue(jobs):
     compose, accepted, ended = jobs.project / "compose.yaml", set(), threading.Event()
 
@@ -174,7 +174,7 @@ def test_job_that_fails_or_ends_its_process_is_repeated_three_times(jobs):
     assert [line for line in lines(jobs) if "Task handler raised error" in line["message"]]
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_job_that_does_not_end_is_ended_after_a_minute(jobs):
     assert enqueue(jobs, "never_end", "endless") == 202
 
@@ -187,7 +187,7 @@ def test_job_that_does_not_end_is_ended_after_a_minute(jobs):
     assert runs(jobs)["endless"] == 1
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_job_that_outlives_a_stop_runs_again(jobs):
     """The worker waits for 25 seconds, and then returns the job to the queue."""
     assert enqueue(jobs, "record", "long", seconds=40) == 202
@@ -308,7 +308,7 @@ def test_full_queue_refuses_jobs_and_loses_none(jobs):
     assert set(counts) == {202, 503}
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_full_volume_of_the_queue_loses_no_job(engine, cookies_session):
     """Redis exits when it cannot write, and Docker restarts it. The first jobs may still fit in."""
     kept, options = ExitStack(), FULL | {"use_worker": True}
@@ -374,7 +374,7 @@ STOPPED = {
 }
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 @pytest.mark.parametrize("fault", STOPPED)
 def test_health_check_notices_that_jobs_do_not_run(jobs, fault):
     service, stop = STOPPED[fault]
@@ -388,7 +388,7 @@ def test_health_check_notices_that_jobs_do_not_run(jobs, fault):
     report(f"{fault}: unhealthy after {took:.0f} s")
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_deployment_whose_worker_does_not_start_keeps_web_running(jobs):
     file = jobs.project / SLUG / "make_celery.py"
     text = file.read_text()

@@ -20,7 +20,7 @@ from dotenv import dotenv_values
 from figures import report
 from hardening import broken_rules, privileges
 from load import Load
-from projects import BARE, TEMPLATE, change, only_in_test_faults, run
+from projects import BARE, TEMPLATE, change, run
 from stacks import stack_with, unique_name, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
@@ -438,7 +438,7 @@ def errors_of(stack, host):
     return [x for x in lines if x["level"] == "ERROR" and x.get("identifier") == host]
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 @with_nginx
 def test_certificate_that_cannot_be_renewed_is_in_the_log_and_in_a_mail_of_cron(authority, stack):
     host, roots = HOSTS[0], short_certificates(authority, stack)

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 import pytest
 from figures import report
-from projects import ENVIRONMENT, FULL, WHOLE, commands, only_in_test_faults, run
+from projects import ENVIRONMENT, FULL, WHOLE, commands, run
 from stacks import temporary_stack, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker-untimed")]
@@ -218,7 +218,7 @@ python3 bin/drill
 """
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_backup_succeeds_again_when_its_disk_has_room(stack):
     """Only root can have file systems of his own."""
     command = ["unshare", "--mount", "sh", "-c", IN_A_SMALL_FOLDER]
@@ -731,7 +731,7 @@ def test_newest_14_backups_are_kept(stack):
     run("make", "drill", cwd=stack.project)
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_data_moves_to_a_new_version_of_postgres_as_described(stack):
     page = (stack.project / "docs/backups.md").read_text()
     compose, before = stack.project / "compose.yaml", stack.sql(COUNTS)

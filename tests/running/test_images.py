@@ -15,7 +15,7 @@ from caddy import SETTINGS, Secure
 from deploying import identities, unchanged
 from figures import report
 from load import Load, run_number
-from projects import FULL, TEMPLATE, change, only_in_test_faults, run
+from projects import FULL, TEMPLATE, change, run
 from stacks import stack_with, unique_name
 from updating import Registry, absences, docker, events_of, identity
 
@@ -95,7 +95,7 @@ def failed_unexpectedly(load, absent):
     ]
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_deployment_builds_on_the_newest_base_images(stack, registry):
     registry.publish_all(2)
 
@@ -187,7 +187,7 @@ def test_tag_that_does_not_exist_is_named(stack, registry):
         assert f"{redis}.99 cannot be pulled: " in refused(stack)
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 def test_registry_that_answers_garbage_is_named(stack, registry):
     with unchanged(stack.project), garbage() as host:
         change(stack.project / "compose.yaml", registry.images["redis:8.8"], f"{host}/redis:8.8")
@@ -196,7 +196,7 @@ def test_registry_that_answers_garbage_is_named(stack, registry):
 
 @pytest.mark.parametrize(
     "image",
-    [pytest.param("redis:8.8", marks=only_in_test_faults), "python:3.14-slim-trixie"],
+    [pytest.param("redis:8.8", marks=pytest.mark.weekly), "python:3.14-slim-trixie"],
 )
 def test_image_for_another_architecture_is_refused(stack, registry, image):
     registry.publish(image, 4, start="scratch", platform="linux/arm64")
@@ -219,7 +219,7 @@ BROKEN = [
 
 @pytest.mark.parametrize(
     ("image", "service", "mistake"),
-    [BROKEN[0], *(pytest.param(*row, marks=only_in_test_faults) for row in BROKEN[1:])],
+    [BROKEN[0], *(pytest.param(*row, marks=pytest.mark.weekly) for row in BROKEN[1:])],
 )
 def test_image_that_does_not_start_is_replaced_by_the_former_one(
     stack, registry, image, service, mistake

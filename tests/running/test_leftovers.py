@@ -5,14 +5,14 @@ import subprocess
 import sys
 
 import pytest
-from projects import ENVIRONMENT, TEMPLATE, only_in_test_faults, run
+from projects import ENVIRONMENT, TEMPLATE, run
 from stacks import wait_for
 
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.faults,
     pytest.mark.xdist_group("docker-untimed"),
-    only_in_test_faults,
+    pytest.mark.weekly,
 ]
 APART = {"TRIAL": "interrupted", "TRIAL_PORTS": "500"}
 BARE = "tests/running/test_hardening.py::test_every_service_is_hardened[bare]"

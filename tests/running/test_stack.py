@@ -22,7 +22,6 @@ from projects import (
     FULL,
     change,
     name_of,
-    only_in_test_faults,
     run,
 )
 from stacks import SLUG, stylesheet, temporary_stack, unique_name, wait_for
@@ -360,35 +359,23 @@ def test_build_with_a_stale_lock_fails_with_a_message(engine, bake):
 NGINX = BARE | {"use_nginx": True}
 
 
-@pytest.mark.parametrize(
-    ("options", "ways", "again"),
-    [
-        pytest.param(FULL, ["deploy"], ["deploy"], marks=only_in_test_faults),
-        pytest.param(BARE, ["up"], ["up"], marks=only_in_test_faults),
-        pytest.param(FULL, ["up"], ["up"], marks=only_in_test_faults),
-        pytest.param(BARE, ["deploy"], ["deploy"], marks=only_in_test_faults),
-        pytest.param(NGINX, ["deploy"], ["deploy"], marks=only_in_test_faults),
-    ],
-    ids=["full", "bare", "full, up", "bare, deploy", "nginx"],
-)
-def test_failed_start_prints_the_cause_and_can_be_repeated(
-    engine, cookies_session, options, ways, again
-):
+@pytest.mark.weekly
+@pytest.mark.parametrize("way", ["up", "deploy"])
+@pytest.mark.parametrize("options", [FULL, BARE, NGINX], ids=["full", "bare", "nginx"])
+def test_failed_start_prints_the_cause_and_can_be_repeated(engine, cookies_session, options, way):
     with temporary_stack(cookies_session, options, "wrong", 8184) as stack:
         dotenv = stack.project / ".env"
         good = dotenv.read_text()
         dotenv.write_text(good.replace("localhost,", "http://localhost,"))
-        failed = [run("make", way, cwd=stack.project, check=False) for way in ways]
+        failed = run("make", way, cwd=stack.project, check=False)
         running = stack.compose("ps", "--services").stdout.split()
         dotenv.write_text(good)
-        for way in again:
-            run("make", way, cwd=stack.project)
-            assert stack.get("/livez").status == 200
+        run("make", way, cwd=stack.project)
+        assert stack.get("/livez").status == 200
 
-    for done in failed:
-        assert done.returncode != 0
-        assert "TRUSTED_HOSTS: Must be like example.com" in done.stdout
-        assert "Traceback" not in done.stdout
+    assert failed.returncode != 0
+    assert "TRUSTED_HOSTS: Must be like example.com" in failed.stdout
+    assert "Traceback" not in failed.stdout
     assert "web" not in running or not options["use_postgres"]  # it starts after the migrations
 
 
@@ -497,7 +484,7 @@ def test_service_recovers_from_a_syntax_error(dev):
     wait_for(lambda: dev.get("/").status == 200, 60)
 
 
-@only_in_test_faults
+@pytest.mark.weekly
 @pytest.mark.parametrize("mode", ["go-rwx", "o-rwx"], ids=["umask 077", "umask 027"])
 def test_checkout_that_only_its_owner_can_read_is_deployed(engine, cookies_session, mode):
     """Its modes are those of the files in the image, and of the directories that are mounted."""

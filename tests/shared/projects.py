@@ -17,7 +17,6 @@ import pytest
 TEMPLATE = Path(__file__).parents[2]
 # `make test-faults` sets DEPLOYMENTS, and runs each case; `make test` runs one of each kind.
 WHOLE = "DEPLOYMENTS" in os.environ
-only_in_test_faults = pytest.mark.weekly
 PAYLOADS = TEMPLATE / "tests/payloads"  # what tests add to projects, or send
 OPTIONS = [name for name, answers in pairwise.questions().items() if answers[0] is True]
 SERVICES = OPTIONS[:3]  # the sizes of a full project are those with these options

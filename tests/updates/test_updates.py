@@ -22,7 +22,6 @@ from projects import (
     config_in,
     locked,
     name_of,
-    only_in_test_faults,
     parameters,
     run,
 )
@@ -337,7 +336,7 @@ def test_project_of_the_previous_release_can_be_updated(create, template, shell,
 
 
 @pytest.mark.faults
-@only_in_test_faults
+@pytest.mark.weekly
 @pytest.mark.parametrize("combination", parameters([ROWS[0]]))
 def test_project_with_every_option_can_be_updated(create, template, shell, combination):
     """The former example of the worker had a column, whose migration the project keeps."""
@@ -387,9 +386,9 @@ if "Private variables have changed" in " ".join(STEPS.split()):
     WAYS.remove("replayed")
 
 WITHOUT_TOOLS = [
-    pytest.param(FULL | {"use_redis": False}, marks=only_in_test_faults),
-    pytest.param(BARE, marks=only_in_test_faults),
-    pytest.param(ROWS[0], marks=only_in_test_faults),  # two minutes
+    pytest.param(FULL | {"use_redis": False}, marks=pytest.mark.weekly),
+    pytest.param(BARE, marks=pytest.mark.weekly),
+    pytest.param(ROWS[0], marks=pytest.mark.weekly),  # two minutes
 ]
 
 
@@ -432,7 +431,7 @@ def test_branch_of_generated_files_replaces_cruft(create, template, shell, tmp_p
     assert re.search(r"\d+ passed", shell(project, finish).stdout)
 
 
-@pytest.mark.parametrize("first", [pytest.param(True, marks=only_in_test_faults), False])
+@pytest.mark.parametrize("first", [pytest.param(True, marks=pytest.mark.weekly), False])
 def test_options_can_be_added_and_removed_later(create, shell, first):
     """The two runs together add and remove each option."""
     update, finish = typed("Add or remove an option")
@@ -465,7 +464,7 @@ def test_release_is_found_in_the_history(template, shell):
 
 @pytest.mark.docker
 @pytest.mark.faults
-@only_in_test_faults
+@pytest.mark.weekly
 @pytest.mark.xdist_group("docker-untimed")
 def test_stack_of_the_previous_release_keeps_its_data(engine, create, template, shell):
     project, port = create("ours", FULL, template.release(BEFORE)), 8244

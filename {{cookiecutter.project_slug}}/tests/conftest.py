@@ -1,4 +1,4 @@
-"""Fixtures for all tests, which run in development mode, whatever is in .env."""
+"""Fixtures for all tests, which run in development mode."""
 
 import os
 import runpy

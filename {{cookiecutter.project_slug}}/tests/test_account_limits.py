@@ -113,9 +113,9 @@ def test_nobody_is_flooded_by_changes_of_an_address(user_client: FlaskClient) ->
 
 
 @pytest.mark.parametrize("body", [[1], "text", 7])
-def test_json_that_is_not_an_object_is_refused(client: FlaskClient, body: object) -> None:
-    for path in ("login", "register", "reset", "confirm"):
-        assert client.post(f"/account/{path}", json=body).status_code == 400
+def test_json_that_is_not_an_object_is_refused(user_client: FlaskClient, body: object) -> None:
+    for path in ("login", "register", "reset", "confirm", "change", "verify", "tf-validate"):
+        assert user_client.post(f"/account/{path}", json=body).status_code == 400
 
 
 def test_too_many_hashes_at_once_are_refused(client: FlaskClient, user: User) -> None:

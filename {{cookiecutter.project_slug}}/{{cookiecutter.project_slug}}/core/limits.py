@@ -51,11 +51,12 @@ def limit_attempts() -> None:
     view = (request.endpoint or "").removeprefix("security.")
     if request.blueprint != "security" or request.method != "POST" or view == "logout":
         return
+    sent = sent_values()
     if not hashing.acquire(blocking=False):
         raise ServiceUnavailable("Too many people are logging in.", retry_after=1)
     g.is_hashing = True
     count("address", network(request.remote_addr or ""))
-    if account := account_of_request(view):
+    if account := account_of_request(view, sent):
         count("mail" if view in MAILS else "account", account)
 
 
@@ -70,10 +71,10 @@ def network(address: str) -> str:
     return str(ip_network(f"{address}/64", strict=False)) if ":" in address else address
 
 
-def account_of_request(view: str) -> str | None:
+def account_of_request(view: str, sent: Any) -> str | None:
     """Return whose account a request is about: an address that it contains, or a user's ID."""
     if view == "login" or view in MAILS:
-        email = sent_values().get("email")
+        email = sent.get("email")
         return normalized(email) if isinstance(email, str) else None
     if current_user.is_authenticated:
         return current_user.fs_uniquifier
@@ -81,7 +82,7 @@ def account_of_request(view: str) -> str | None:
 
 
 def sent_values() -> Any:
-    """Return the fields of the form, or of the JSON object."""
+    """Return the fields of the form, or of a JSON object: Flask-Security expects no other."""
     if not request.is_json:
         return request.form
     sent = request.get_json()
