@@ -66,7 +66,7 @@ additions: .venv/ready ## Measure what each option adds, in Docker, and print th
 .PHONY: picture
 picture: .venv/ready ## Draw the pictures in docs/, with Docker and Chromium
 	python tools/picture.py
-	PICTURES=docs/frontend pytest tests/options/test_frontend.py -k telephone
+	DEPLOYMENTS=1 PICTURES=docs/frontend pytest tests/options/test_frontend.py -k "telephone and not nginx"
 
 .venv/ready: pyproject.toml
 	python3 -m venv .venv

@@ -14,6 +14,7 @@ from projects import (
     COMBINATIONS,
     ENVIRONMENT,
     FULL,
+    ROWS,
     SERVICES,
     TEMPLATE,
     WHOLE,
@@ -46,7 +47,8 @@ def pytest_configure(config):
 
 
 # The groups of tests that take longest begin first, so that all processes end at the same time.
-LONGEST_FIRST = ["deployments", "docker", "docker-untimed", "combinations", "jobs", "metrics"]
+LONGEST_FIRST = ["docker", "docker-untimed", "combinations", "deployments", "jobs", "owner"]
+LONGEST_FIRST += [name_of(ROWS[0]), "accounts", "additions", "front end", "metrics"]
 
 
 @pytest.hookimpl(trylast=True)
@@ -166,10 +168,10 @@ def either_stack(request):
 
 
 def each_stack():
-    """Return all combinations of services: in `make test`, all, PostgreSQL, nginx, and none."""
+    """Return all combinations of services: in `make test`, all, PostgreSQL, and none."""
     for options in COMBINATIONS:
         chosen = [service for service in SERVICES if options[service]]
-        weekly = len(chosen) == 2 or chosen == ["use_redis"]
+        weekly = len(chosen) == 2 or chosen in (["use_redis"], ["use_nginx"])
         marks = [pytest.mark.weekly] if weekly else []
         yield pytest.param(options, id=name_of(options), marks=marks)
 

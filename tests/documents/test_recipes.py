@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import time
@@ -27,7 +28,7 @@ from projects import (
     run,
     running,
 )
-from recipes import RECIPES, Recipe, recipe
+from recipes import ADDITIONS, RECIPES, WITHOUT_REDIS, Recipe, follow_recipe, recipe
 from stacks import temporary_stack, wait_for
 
 pytestmark = pytest.mark.faults  # for the whole form
@@ -81,6 +82,19 @@ def test_changes_for_mariadb_fit_the_project(bake):
 
     printed = run("uv", "run", "pytest", "tests/core/test_database.py", cwd=reading.project).stdout
     assert passed(printed)
+
+
+@each_combination()
+def test_changes_of_files_fit_each_project(fresh, chosen, tmp_path):
+    project = shutil.copytree(fresh, tmp_path / "my_service")
+    follow_recipe(project, "devcontainer", commands=False)
+    for page in [*(ADDITIONS if chosen["use_redis"] else WITHOUT_REDIS), "ssh"]:
+        follow_recipe(project, page, {"shop/": "my_service/"}, commands=False)
+
+    for file in project.rglob("*.py"):
+        compile(file.read_text(), file, "exec")
+    for file in ("compose.yaml", ".github/dependabot.yml", ".github/workflows/ci.yml"):
+        assert yaml.safe_load((project / file).read_text())
 
 
 class TestMariaDB:
@@ -212,7 +226,7 @@ def platform(engine, cookies_session):
 class TestPlatform:
     """The image alone, as platforms start it."""
 
-    pytestmark = docker
+    pytestmark = [*docker, pytest.mark.weekly]
     host = {"Host": "platform.example.com"}
 
     def test_requests_succeed(self, platform):

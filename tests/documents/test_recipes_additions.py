@@ -6,7 +6,6 @@ Each is tested against the server that it needs; with the worker and nginx, in c
 import json
 import os
 import secrets
-import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,6 @@ from urllib.parse import quote
 
 import pytest
 import requests
-import yaml
 from browser import chromium
 from figures import report
 from pages import pages
@@ -25,19 +23,15 @@ from projects import (
     FULL,
     TEMPLATE,
     change,
-    each_combination,
     run,
     running,
 )
-from recipes import RECIPES, follow_recipe
+from recipes import ADDITIONS, RECIPES, WITHOUT_REDIS, follow_recipe
 from sentry import sentry
 from smtp_server import PASSWORD, mailbox, silent_server
 from stacks import wait_for
 
 pytestmark = pytest.mark.xdist_group("additions")
-# In this order, the imports in create_app() are sorted.
-EACH = ["files", "errors", "cors", "limits", "languages", "mail"]
-WITHOUT_SERVICES = [page for page in EACH if page != "limits"]
 PEERS = TEMPLATE / "tests/peers"
 PORT = 18880 + int(os.environ.get("TRIAL_PORTS", "0"))
 EXAMPLES = '''
@@ -94,13 +88,13 @@ def add_examples(project):
 
 @pytest.fixture(scope="module")
 def full(cookies_session):
-    return followed(cookies_session, EACH, **FULL | {"use_worker": True})
+    return followed(cookies_session, ADDITIONS, **FULL | {"use_worker": True})
 
 
 @pytest.fixture(scope="module")
 def bare(cookies_session):
     """Return a project with no option, in which the recipes are followed that need none."""
-    project = followed(cookies_session, WITHOUT_SERVICES)
+    project = followed(cookies_session, WITHOUT_REDIS)
     add_examples(project)
     return project
 
@@ -153,25 +147,12 @@ def own_tests_of(pages):
 def test_code_and_tests_of_each_recipe_pass_the_checks(full):
     run(*"uv run ruff check".split(), cwd=full)
     run(*"uv run ruff format --check".split(), cwd=full)
-    run(*"uv run pytest".split(), *own_tests_of(EACH), cwd=full)
-
-
-@each_combination()
-def test_changes_of_files_fit_each_project(fresh, chosen, tmp_path):
-    project = shutil.copytree(fresh, tmp_path / "my_service")
-    follow_recipe(project, "devcontainer", commands=False)
-    for page in [*(EACH if chosen["use_redis"] else WITHOUT_SERVICES), "ssh"]:
-        follow_recipe(project, page, {"shop/": "my_service/"}, commands=False)
-
-    for file in project.rglob("*.py"):
-        compile(file.read_text(), file, "exec")
-    for file in ("compose.yaml", ".github/dependabot.yml", ".github/workflows/ci.yml"):
-        assert yaml.safe_load((project / file).read_text())
+    run(*"uv run pytest".split(), *own_tests_of(ADDITIONS), cwd=full)
 
 
 @pytest.mark.weekly
 def test_own_checks_pass_in_the_smallest_project(cookies_session):
-    run("make", "check", cwd=followed(cookies_session, WITHOUT_SERVICES))
+    run("make", "check", cwd=followed(cookies_session, WITHOUT_REDIS))
 
 
 def test_error_of_a_view_is_reported_once_without_secrets(bare):

@@ -624,6 +624,7 @@ def test_address_that_clients_connect_to_can_be_changed(service, address, client
     assert service.get("/").status == 200
 
 
+@pytest.mark.weekly
 def test_address_of_another_machine_is_refused(service):
     last = failed_deployment(
         service, lambda s: deploying.set_variable(s, "BIND_ADDRESS", "192.0.2.1")

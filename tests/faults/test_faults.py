@@ -48,6 +48,11 @@ FAULTS = {
 }
 
 
+def weekly(case):
+    """Run a case only in `make test-faults`."""
+    return pytest.param(case, marks=pytest.mark.weekly)
+
+
 def is_ready(full_stack):
     return ask(full_stack.port, path="/readyz") == 200
 
@@ -111,7 +116,7 @@ def break_down(full_stack, service, fault):
     return seen
 
 
-@pytest.mark.parametrize("fault", ["stopped", "killed", "cut-off"])
+@pytest.mark.parametrize("fault", [*map(weekly, ["stopped", "killed"]), "cut-off"])
 def test_without_postgres_only_requests_that_need_it_return_503(full_stack, fault):
     seen = break_down(full_stack, "postgres", fault)
 
@@ -129,7 +134,7 @@ def test_without_postgres_only_requests_that_need_it_return_503(full_stack, faul
 WITHOUT_REDIS = 3
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [*map(weekly, ["stopped", "killed"]), "cut-off", "hung"])
 def test_without_redis_requests_succeed(full_stack, fault):
     seen = break_down(full_stack, "redis", fault)
 

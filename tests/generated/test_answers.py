@@ -70,7 +70,12 @@ def test_unknown_choice_is_rejected_by_cookiecutter(tmp_path, name, value):
 
 
 @pytest.mark.parametrize(
-    ("slug", "text"), [("a1", QUOTES[0]), ("x" * 40, QUOTES[1]), ("shop_2", QUOTES[2])]
+    ("slug", "text"),
+    [
+        ("a1", QUOTES[0]),
+        pytest.param("x" * 40, QUOTES[1], marks=pytest.mark.weekly),
+        pytest.param("shop_2", QUOTES[2], marks=pytest.mark.weekly),
+    ],
 )
 def test_slug_and_quotes_pass_the_style_check(bake, slug, text):
     """Names change the order of imports and the length of lines, and quotes those around them."""

@@ -25,6 +25,7 @@ def expressions(project):
         yield from of_nginx(path.read_text(), str(path.relative_to(project)))
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize("project", parameters([ALL]), indirect=True)
 def test_every_expression_takes_linear_time(project):
     found = {one.text: one for one in expressions(project)}

@@ -336,6 +336,7 @@ def answered(project):
 all_options = pytest.mark.parametrize("project", EACH[:1], indirect=True)
 
 
+@pytest.mark.weekly
 @all_options
 def test_checkov_finds_only_what_a_comment_answers(project, objects):
     command = f"uv tool run {CHECKOV} --framework=kubernetes --output=json --file=manifests.yaml"

@@ -182,7 +182,6 @@ def test_start_in_a_pod_forgets_requests_of_a_killed_container(bake, tmp_path):
 
 
 @pytest.mark.docker
-@pytest.mark.xdist_group("docker-untimed")
 @each_combination("use_metrics")
 def test_rules_and_their_tests_are_accepted(engine, project):
     [_, test] = commands((project / "docs/monitor.md").read_text())

@@ -54,7 +54,10 @@ def get(path, host="localhost", roots=None, **headers):
     return answer(Secure(host, roots), path, **headers)
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["nginx", "direct"])
+DIRECT = pytest.param(False, id="direct", marks=pytest.mark.weekly)
+
+
+@pytest.fixture(scope="module", params=[pytest.param(True, id="nginx"), DIRECT])
 def stack(request, engine, cookies_session):
     options = BARE | {"use_nginx": request.param, "use_tls": True, "use_metrics": True}
     try:

@@ -165,7 +165,10 @@ server {
 """
 
 
-@pytest.mark.parametrize("with_nginx", [True, False], ids=["nginx", "direct"])
+@pytest.mark.parametrize(
+    "with_nginx",
+    [pytest.param(True, id="nginx"), pytest.param(False, id="direct", marks=pytest.mark.weekly)],
+)
 def test_cdn_serves_static_files(engine, cookies_session, tmp_path, with_nginx):
     """Another nginx stands for the CDN."""
     host, origin = "http://127.0.0.1:8243", "nginx:8080" if with_nginx else "web:8000"

@@ -22,6 +22,9 @@ from pathlib import Path
 from projects import TEMPLATE, run
 
 RECIPES = TEMPLATE / "docs/recipes"
+# In this order, the imports in create_app() are sorted.
+ADDITIONS = ["files", "errors", "cors", "limits", "languages", "mail"]
+WITHOUT_REDIS = [page for page in ADDITIONS if page != "limits"]
 COPY = r"\[`[^`]+`\]\((?P<source>\w[\w./-]*)\)\s+to\s+`(?P<target>[^`]+)`"
 STEP = re.compile(
     COPY + r"|^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^(?P=indent)```$", re.M | re.S
