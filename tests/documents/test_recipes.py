@@ -1,4 +1,4 @@
-"""The recipes in docs/recipes/ for other databases and for platforms, in generated projects.
+"""The recipes in docs/recipes/ for other databases and for platforms, and the files that all change.
 
 With ``DEPLOYMENTS``, ``make check`` and ``make test-stack`` run as written; without it, only the tests
 that a recipe concerns.

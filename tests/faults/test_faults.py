@@ -46,11 +46,7 @@ FAULTS = {
     "cut-off": (network("disconnect"), network("connect")),
     "hung": (pause, compose("unpause")),
 }
-
-
-def weekly(case):
-    """Run a case only in `make test-faults`."""
-    return pytest.param(case, marks=pytest.mark.weekly)
+WEEKLY = [pytest.param(fault, marks=pytest.mark.weekly) for fault in ("stopped", "killed")]
 
 
 def is_ready(full_stack):
@@ -116,7 +112,7 @@ def break_down(full_stack, service, fault):
     return seen
 
 
-@pytest.mark.parametrize("fault", [*map(weekly, ["stopped", "killed"]), "cut-off"])
+@pytest.mark.parametrize("fault", [*WEEKLY, "cut-off"])
 def test_without_postgres_only_requests_that_need_it_return_503(full_stack, fault):
     seen = break_down(full_stack, "postgres", fault)
 
@@ -134,7 +130,7 @@ def test_without_postgres_only_requests_that_need_it_return_503(full_stack, faul
 WITHOUT_REDIS = 3
 
 
-@pytest.mark.parametrize("fault", [*map(weekly, ["stopped", "killed"]), "cut-off", "hung"])
+@pytest.mark.parametrize("fault", [*WEEKLY, "cut-off", "hung"])
 def test_without_redis_requests_succeed(full_stack, fault):
     seen = break_down(full_stack, "redis", fault)
 

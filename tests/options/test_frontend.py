@@ -39,8 +39,7 @@ def stacks():
     """Return the answers for each stack: by default, with nginx and with Tailwind in turns."""
     for number, frontend in enumerate(pairwise.questions()["frontend"]):
         for nginx in (True, False) if WHOLE else (number % 2 == 0,):
-            tailwind = frontend == "none" or (number // 2 % 2 == 1) != (WHOLE and nginx)
-            tailwind = tailwind or (frontend == "htmx" and not WHOLE)
+            tailwind = frontend == "none" or (number % 3 == 0) != (WHOLE and nginx)
             options = {"frontend": frontend, "use_nginx": nginx, "use_tailwind": tailwind}
             weekly = pytest.mark.weekly if frontend in ("none", "alpine", "vue", "jquery") else ()
             yield pytest.param(BARE | options, id=name_of(options), marks=weekly)
