@@ -507,9 +507,20 @@ def test_table_can_be_changed_as_described(bake):
     assert "0001" in run(*"uv run flask --app shop db current".split(), cwd=project).stdout
 
 
-@pytest.mark.parametrize("services", SERVICES, ids=["full", "bare"])
-def test_additions_work_as_described(bake, services):
-    project = bake(project_slug="shop", **services)
+API = FULL | {"use_openapi": True}  # its document describes the tokens
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        API | {"use_accounts": True},
+        pytest.param(API, marks=pytest.mark.weekly),
+        pytest.param(BARE, marks=pytest.mark.weekly),
+    ],
+    ids=["accounts", "full", "bare"],
+)
+def test_additions_work_as_described(bake, options):
+    project = bake(project_slug="shop", **options)
 
     password, *others = FOLLOWED["docs/add.md"]
     follow(project, "docs/add.md", password)

@@ -362,6 +362,19 @@ def test_build_with_a_stale_lock_fails_with_a_message(engine, bake):
 NGINX = BARE | {"use_nginx": True}
 
 
+@pytest.mark.parametrize("way", ["up", "deploy"])
+def test_missing_secret_of_the_owner_is_one_sentence(engine, bake, way):
+    project = bake(**BARE)
+    secret = "      PARTNER_KEY: ${PARTNER_KEY:?run make env}\n"
+    change(project / "compose.yaml", "      STATIC_HOST:", f"{secret}      STATIC_HOST:")
+
+    done = run("make", way, cwd=project, check=False)
+
+    assert done.returncode != 0
+    assert "required variable PARTNER_KEY is missing a value: run make env" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
 @pytest.mark.weekly
 @pytest.mark.parametrize("way", ["up", "deploy"])
 @pytest.mark.parametrize("options", [FULL, BARE, NGINX], ids=["full", "bare", "nginx"])
